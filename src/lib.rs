@@ -1,1 +1,4 @@
-//! certify
+//! certify proves how far a model's binary32 gradients are from the true ones.
+
+pub mod error;
+pub mod num;

@@ -1,0 +1,5 @@
+//! Numbers: magnitudes that round up, formats, elementary kernels, balls.
+
+pub mod mag;
+
+pub use mag::Mag;
