@@ -1,4 +1,5 @@
 //! certify proves how far a model's binary32 gradients are from the true ones.
 
 pub mod error;
+pub mod ir;
 pub mod num;
