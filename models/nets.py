@@ -143,7 +143,10 @@ def pool_node(g, x):
 
 
 def cnn():
-    """Conv 16, Relu, MaxPool, Conv 32, Relu, MaxPool, Flatten, Gemm 64, Relu, Gemm 10."""
+    """Conv 16, Relu, MaxPool, Conv 32, Relu, MaxPool, Flatten, Gemm 64, Relu, Gemm 10.
+
+    Of a dozen seeds this is one with no activation of the batch nearer to a kink than 1e-5.
+    """
     rng = np.random.default_rng(2)
     parameters = {
         "net.conv1.weight": he_normal(rng, (16, 1, 3, 3)),
@@ -170,7 +173,7 @@ def cnn():
         cross_entropy(g, linear(g, h, "net.fc2", "/net/fc2"), "y")
         return g.model()
 
-    return Net("digits_cnn", 12, 32, 5, 0.02, parameters, {}, loss, graph)
+    return Net("digits_cnn", 27, 32, 5, 0.02, parameters, {}, loss, graph)
 
 
 # ---------------------------------------------------------------------------------------- resnet

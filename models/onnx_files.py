@@ -59,9 +59,7 @@ class Graph:
     def model(self, output="loss"):
         """The finished model with one scalar output, checked."""
         outputs = [helper.make_tensor_value_info(output, TensorProto.FLOAT, [])]
-        graph = helper.make_graph(
-            self.nodes, "main_graph", self.inputs, outputs, self.initializers
-        )
+        graph = helper.make_graph(self.nodes, "main_graph", self.inputs, outputs, self.initializers)
         model = helper.make_model(
             graph,
             ir_version=self.ir,
