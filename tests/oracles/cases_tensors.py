@@ -202,7 +202,7 @@ def activations():
 @case
 def select():
     """Where with a computed mask, Max, Min, ReduceMax; one parameter used thrice"""
-    r = Random(207)
+    r = Random(217)
     p = {"net.w": r.normal(4, 4), "net.b": r.normal(4)}
     i = {"x": r.normal(3, 4), "y": r.normal(3, 4)}
     g = start(p, i)
