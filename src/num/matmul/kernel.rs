@@ -70,27 +70,12 @@ unsafe fn tile_of<S: Simd, const M: usize, const V: usize>(simd: S, k: usize, a:
     let zero = simd.splat_f32s(0.0);
     let mut waiting: [std::mem::MaybeUninit<[[S::f32s; V]; M]>; LEVELS] =
         [const { std::mem::MaybeUninit::uninit() }; LEVELS];
-    let blocks = k.div_ceil(BLOCK).max(1);
+    let blocks = k.div_ceil(BLOCK);
     let mut acc = [[zero; V]; M];
     for block in 0..blocks {
-        acc = [[zero; V]; M];
-        for p in block * BLOCK..k.min((block + 1) * BLOCK) {
-            // SAFETY: p < k groups are readable.
-            unsafe {
-                let a = a.add(p * group_a);
-                let b = b.add(p * group_b).cast::<S::f32s>();
-                let mut bs = [zero; V];
-                for (v, bv) in bs.iter_mut().enumerate() {
-                    *bv = b.add(v).read_unaligned();
-                }
-                for (i, row) in acc.iter_mut().enumerate() {
-                    let ai = simd.splat_f32s(*a.add(i));
-                    for (c, &bv) in row.iter_mut().zip(&bs) {
-                        *c = simd.mul_add_f32s(ai, bv, *c);
-                    }
-                }
-            }
-        }
+        let start = block * BLOCK;
+        // SAFETY: the block's groups are among the k readable ones.
+        acc = unsafe { chain(simd, BLOCK.min(k - start), a.add(start * group_a), b.add(start * group_b)) };
         // A binary counter: level l holds the sum of 2^l blocks while bit l of `block` is set. The last
         // block takes in all that waits, from the lowest level up.
         let last = block + 1 == blocks;
@@ -118,6 +103,41 @@ unsafe fn tile_of<S: Simd, const M: usize, const V: usize>(simd: S, k: usize, a:
     }
     // SAFETY: the caller's contract on `out.to`.
     unsafe { store::<S, M, V>(&acc, out) };
+}
+
+/// One block: a chain of multiply–adds from 0 for every entry of the tile.
+///
+/// A function of its own, so that the accumulators stay in registers: nothing here takes their address.
+///
+/// # Safety
+/// `a` and `b` are readable for `k` groups.
+#[inline(always)]
+unsafe fn chain<S: Simd, const M: usize, const V: usize>(
+    simd: S,
+    k: usize,
+    mut a: *const f32,
+    mut b: *const f32,
+) -> [[S::f32s; V]; M] {
+    let zero = simd.splat_f32s(0.0);
+    let mut acc = [[zero; V]; M];
+    for _ in 0..k {
+        // SAFETY: group number `_` < k.
+        unsafe {
+            let mut bs = [zero; V];
+            for (v, bv) in bs.iter_mut().enumerate() {
+                *bv = b.cast::<S::f32s>().add(v).read_unaligned();
+            }
+            for (i, row) in acc.iter_mut().enumerate() {
+                let ai = simd.splat_f32s(*a.add(i));
+                for (c, &bv) in row.iter_mut().zip(&bs) {
+                    *c = simd.mul_add_f32s(ai, bv, *c);
+                }
+            }
+            a = a.add(tile_rows::<S>());
+            b = b.add(VECTORS * S::F32_LANES);
+        }
+    }
+    acc
 }
 
 #[inline(always)]
