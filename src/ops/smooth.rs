@@ -79,7 +79,7 @@ impl Smooth {
             // 1 − tanh² = 4σ(2x)σ(−2x), without cancellation
             Elementary::Tanh => 4.0 * elementary::sigmoid(2.0 * x) * elementary::sigmoid(-2.0 * x),
             Elementary::Sigmoid => elementary::sigmoid(x) * elementary::sigmoid(-x),
-            Elementary::Erf => std::f64::consts::FRAC_2_SQRT_PI * elementary::exp(-x * x),
+            Elementary::Erf => elementary::erf_derivative(x),
             Elementary::Softplus => elementary::sigmoid(x),
             Elementary::Sin => elementary::cos(x),
             Elementary::Cos => -elementary::sin(x),
@@ -301,7 +301,8 @@ impl RevNode for Smooth {
             let local = match ybar.centre {
                 Centre::Run => {
                     let exact = slope * g;
-                    lemma::rounding(exact * Mag::of(1.0 + 1e-9)) + exact * Mag::of(2.0 * SLOPE_REL)
+                    // the kernels are relative down to 2^−150 only: 8·2^−150 absolute below
+                    lemma::rounding(exact * Mag::of(1.0 + 1e-9)) + exact * Mag::of(2.0 * SLOPE_REL) + g * Mag::of(8.0) * HALF_ETA
                 }
                 Centre::Spec => {
                     let worst = self.slope_at(x.hull(i)).min(slope + moved);

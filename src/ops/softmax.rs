@@ -235,7 +235,7 @@ impl RevNode for Softmax {
             let moved: Vec<Mag> = (0..n).map(|j| b.carried(j)).collect();
             // own error of p in a covered run
             let own: Vec<Mag> = (0..n)
-                .map(|j| if ybar.run_only() { (b.high[j]) * wide_rel(n) } else { b.local(j) })
+                .map(|j| if ybar.run_only() { b.high[j] * wide_rel(n) + HALF_ETA } else { b.local(j) })
                 .collect();
             // D = Σ p_j ȳ_j: |D|, its carried error, and its own
             let (mut d, mut e_d, mut own_d) = (Mag::ZERO, Mag::ZERO, Mag::ZERO);
@@ -437,7 +437,8 @@ impl RevNode for LogSoftmax {
                     let carried = ybar.eps[at(i)] + p * e_s + moved * (s + e_s);
                     let sr = s + e_s;
                     let own = if ybar.run_only() {
-                        p * wide_rel(n)
+                        // the kernels are relative down to 2^−150 only
+                        p * wide_rel(n) + HALF_ETA
                     } else {
                         // softmax(x), or exp of the log-softmax this run computed: p(e^{e_y}−1) + k ulps
                         let from_log = (p + moved) * expm1(y.eps[at(i)]) + Mag::of(2.0 * PORTABLE_ULPS) * (U * (p + moved) * Mag::of(1.1) + HALF_ETA);
