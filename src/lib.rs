@@ -1,6 +1,11 @@
 //! certify proves how far a model's binary32 gradients are from the true ones.
 
+pub mod bounds;
 pub mod error;
 pub mod ir;
 pub mod num;
 pub mod ops;
+pub mod runtime;
+pub mod scale;
+pub mod seed;
+pub mod spec;
