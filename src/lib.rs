@@ -1,4 +1,6 @@
 //! certify proves how far a model's binary32 gradients are from the true ones.
 
+pub mod data;
 pub mod error;
+pub mod import;
 pub mod num;
