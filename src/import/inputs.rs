@@ -84,8 +84,10 @@ impl Inputs {
         let mut problems = Diagnostics::default();
         let bounds = hints::index_bounds(&model.graph);
         let mut arrays = Vec::new();
+        // a symbol's size is settled where it first occurs
+        let mut sizes = sizes.clone();
         for info in &model.graph.inputs {
-            match draw(info, seed, sizes, bounds.get(info.name.as_str()).copied()) {
+            match draw(info, seed, &mut sizes, bounds.get(info.name.as_str()).copied()) {
                 Ok(tensor) => arrays.push((info.name.clone(), tensor)),
                 Err(why) => problems.push(
                     Diagnostic::new(Code::Input, format!("input \"{}\": {why}", info.name))
@@ -206,7 +208,7 @@ fn fits<'m>(
 fn draw(
     info: &ValueInfo,
     seed: u64,
-    sizes: &BTreeMap<String, usize>,
+    sizes: &mut BTreeMap<String, usize>,
     bound: Option<u64>,
 ) -> Result<HostTensor, String> {
     let dims = info.dims.as_ref().ok_or("the model states no shape to draw a value for")?;
@@ -221,7 +223,7 @@ fn draw(
         .enumerate()
         .map(|(axis, d)| match d {
             Dim::Size(n) => *n,
-            Dim::Symbol(s) => sizes.get(s).copied().unwrap_or(open(axis)),
+            Dim::Symbol(s) => *sizes.entry(s.clone()).or_insert(open(axis)),
             Dim::Unknown => open(axis),
         })
         .collect();
