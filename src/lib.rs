@@ -3,4 +3,5 @@
 pub mod data;
 pub mod error;
 pub mod import;
+pub mod ir;
 pub mod num;
