@@ -282,9 +282,13 @@ impl Arith for Balls {
     }
 
     fn piece_slope(&self, p: &Pieces, a: &Ball, ybar: &Ball) -> Ball {
-        self.branches(p, a, |i| {
-            if p.slopes[i] == 1.0 { ybar.clone() } else { self.mul(&self.constant(p.slopes[i]), ybar) }
-        })
+        self.branches(
+            p,
+            a,
+            |i| {
+                if p.slopes[i] == 1.0 { ybar.clone() } else { self.mul(&self.constant(p.slopes[i]), ybar) }
+            },
+        )
     }
 
     fn max(&self, xs: &[Ball]) -> Ball {

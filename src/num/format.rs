@@ -72,7 +72,11 @@ impl Format {
 /// ⌊log2|x|⌋ of a finite non-zero binary64 number.
 pub fn exponent(x: f64) -> i32 {
     let biased = ((x.to_bits() >> 52) & 0x7ff) as i32;
-    if biased == 0 { (x.abs() * 18_014_398_509_481_984.0).to_bits().wrapping_shr(52) as i32 - 1023 - 54 } else { biased - 1023 }
+    if biased == 0 {
+        (x.abs() * 18_014_398_509_481_984.0).to_bits().wrapping_shr(52) as i32 - 1023 - 54
+    } else {
+        biased - 1023
+    }
 }
 
 /// x·2^q, exactly unless it under- or overflows.

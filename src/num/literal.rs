@@ -84,9 +84,7 @@ impl Arith for Literal {
             // tanh: 2 + û, whatever e is
             Elementary::Tanh => Mag::of(2.0) + rounding,
             // σ: û(q̂) + |1̂|·|1/den| + |1̂| + û(1)
-            Elementary::Sigmoid => {
-                rounding + Mag::of(value) + self.half_ulp(value) + Mag::ONE + self.half_ulp(1.0)
-            }
+            Elementary::Sigmoid => rounding + Mag::of(value) + self.half_ulp(value) + Mag::ONE + self.half_ulp(1.0),
             // exp(x̂+e)·e + û(exp x̂), √: e/√η + û, and for all others (ours) e·sup|f′| + û
             _ if a.eps.is_zero() => rounding,
             _ => a.eps * f.slope(Interval::point(a.value).widen(a.eps)) + rounding,
