@@ -5,3 +5,4 @@ pub mod error;
 pub mod import;
 pub mod ir;
 pub mod num;
+pub mod ops;

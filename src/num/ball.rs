@@ -301,10 +301,9 @@ impl Arith for Balls {
     }
 
     fn max_vjp(&self, xs: &[Ball], ties: Ties, ybar: &Ball) -> Vec<Ball> {
-        let c = self.candidates(xs);
         let mut out = vec![Ball::exact(0.0); xs.len()];
         // Exactly equal, exactly known entries follow the operator's convention.
-        if c.iter().all(|&i| xs[i].is_exact()) || c.len() == 1 {
+        if let Some(c) = self.winners(xs) {
             match ties {
                 Ties::First => out[c[0]] = ybar.clone(),
                 Ties::Split => {
@@ -317,7 +316,7 @@ impl Arith for Balls {
         } else {
             self.undecided.fetch_add(1, Relaxed);
             let either = ybar.hull(&Ball::exact(0.0), self.prec);
-            for i in c {
+            for i in self.candidates(xs) {
                 out[i] = either.clone();
             }
         }
@@ -326,10 +325,9 @@ impl Arith for Balls {
 }
 
 impl Balls {
-    /// The branch at a, or the hull of all branches that the enclosure meets.
-    fn branches(&self, p: &Pieces, a: &Ball, branch: impl Fn(usize) -> Ball) -> Ball {
-        let mut first = 0;
-        let mut last = 0;
+    /// The first and the last piece that the enclosure meets.
+    pub fn pieces(&self, p: &Pieces, a: &Ball) -> (usize, usize) {
+        let (mut first, mut last) = (0, 0);
         for (k, &left) in p.kinks.iter().zip(&p.left_closed) {
             match a.side(*k) {
                 Some(Ordering::Greater) => (first, last) = (first + 1, last + 1),
@@ -338,6 +336,19 @@ impl Balls {
                 None => last += 1,
             }
         }
+        (first, last)
+    }
+
+    /// The entries that attain the maximum, if that is certain: one leads all others, or all that may
+    /// lead are known exactly and equal.
+    pub fn winners(&self, xs: &[Ball]) -> Option<Vec<usize>> {
+        let c = self.candidates(xs);
+        (c.len() == 1 || c.iter().all(|&i| xs[i].is_exact())).then_some(c)
+    }
+
+    /// The branch at a, or the hull of all branches that the enclosure meets.
+    fn branches(&self, p: &Pieces, a: &Ball, branch: impl Fn(usize) -> Ball) -> Ball {
+        let (first, last) = self.pieces(p, a);
         let mut y = branch(first);
         if last > first {
             self.undecided.fetch_add(1, Relaxed);

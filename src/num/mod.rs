@@ -2,6 +2,7 @@
 
 pub mod arith;
 pub mod ball;
+pub mod elementary;
 pub mod environment;
 pub mod format;
 pub mod function;

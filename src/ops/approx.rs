@@ -26,7 +26,13 @@ pub struct Approx<'a> {
     pub eps: &'a [Mag],
     /// Which runs are covered.
     pub centre: Centre,
+    /// The spec's branch at every gate of the node that made this value (see [`super::Op::gates`]);
+    /// empty where there is none.
+    pub gates: &'a [u32],
 }
+
+/// The enclosures could not tell the spec's branch.
+pub const UNKNOWN_GATE: u32 = u32::MAX;
 
 impl Approx<'_> {
     /// Number of entries.
@@ -118,19 +124,26 @@ pub struct Bound {
     pub carried: Vec<Mag>,
     /// What this node's own roundings cause.
     pub local: Vec<Mag>,
+    /// Entries of the gate's result where spec and covered runs may take different branches.
+    pub undecided: Vec<u32>,
 }
 
 impl Bound {
     /// Nothing rounds here.
     pub fn exact(carried: Vec<Mag>) -> Bound {
         let local = vec![Mag::ZERO; carried.len()];
-        Bound { carried, local }
+        Bound { carried, local, undecided: Vec::new() }
     }
 
     /// From pairs (carried, local).
     pub fn of_pairs(pairs: Vec<(Mag, Mag)>) -> Bound {
         let (carried, local) = pairs.into_iter().unzip();
-        Bound { carried, local }
+        Bound { carried, local, undecided: Vec::new() }
+    }
+
+    /// The same, with a list of undecided gates.
+    pub fn with_undecided(self, undecided: Vec<u32>) -> Bound {
+        Bound { undecided, ..self }
     }
 
     /// carried + local, per entry.

@@ -9,6 +9,7 @@
 
 mod approx;
 mod arithmetic;
+mod contraction;
 mod conv;
 mod gather;
 mod matmul;
@@ -19,7 +20,7 @@ mod reduce;
 mod smooth;
 mod softmax;
 
-pub use approx::{Approx, Bound, Centre};
+pub use approx::{Approx, Bound, Centre, UNKNOWN_GATE};
 pub use arithmetic::{Add, Div, Mul, Sub};
 pub use conv::Conv;
 pub use gather::{Gather, Join};
@@ -32,7 +33,7 @@ pub use smooth::Smooth;
 pub use softmax::{LogSoftmax, Softmax};
 
 use crate::ir::{Array, Graph, GraphBuilder, Shaped, Tensor};
-use crate::num::{Arith, Interval};
+use crate::num::{Arith, Ball, Balls, Interval};
 use rayon::prelude::*;
 
 /// A RevGraph over the primitives of this crate.
@@ -156,6 +157,18 @@ registry! {
     Softmax: "softmax.rs",
     LogSoftmax: "softmax.rs",
     Normalize: "normalize.rs",
+}
+
+impl Op {
+    /// The spec's branch at every gate of this node: a piece of a piecewise function, the first winner
+    /// of a maximum; [`UNKNOWN_GATE`] where the enclosures can't tell. Empty for smooth primitives.
+    pub fn gates(&self, balls: &Balls, x: &[&Array<Ball>]) -> Vec<u32> {
+        match self {
+            Op::Piecewise(p) => p.gates(balls, x[0]),
+            Op::Max(m) => m.gates(balls, x[0]),
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// The rules of a primitive, as they stand at the head of its file; `None` for an unknown name.

@@ -1,5 +1,7 @@
 //! The micro-kernel: one tile of the output over one chunk of the contraction, and packing.
 
+use std::mem::MaybeUninit;
+
 use pulp::Simd;
 
 use crate::num::reduce::BLOCK;
@@ -67,64 +69,96 @@ pub(super) unsafe fn tile<S: Simd>(simd: S, k: usize, a: *const f32, b: *const f
 #[inline(always)]
 unsafe fn tile_of<S: Simd, const M: usize, const V: usize>(simd: S, k: usize, a: *const f32, b: *const f32, out: &Out) {
     let (group_a, group_b) = (tile_rows::<S>(), VECTORS * S::F32_LANES);
-    let zero = simd.splat_f32s(0.0);
-    let mut waiting: [std::mem::MaybeUninit<[[S::f32s; V]; M]>; LEVELS] =
-        [const { std::mem::MaybeUninit::uninit() }; LEVELS];
-    let blocks = k.div_ceil(BLOCK).max(1);
-    let mut acc = [[zero; V]; M];
-    for block in 0..blocks {
-        acc = [[zero; V]; M];
-        for p in block * BLOCK..k.min((block + 1) * BLOCK) {
-            // SAFETY: p < k groups are readable.
-            unsafe {
-                let a = a.add(p * group_a);
-                let b = b.add(p * group_b).cast::<S::f32s>();
-                let mut bs = [zero; V];
-                for (v, bv) in bs.iter_mut().enumerate() {
-                    *bv = b.add(v).read_unaligned();
-                }
-                for (i, row) in acc.iter_mut().enumerate() {
-                    let ai = simd.splat_f32s(*a.add(i));
-                    for (c, &bv) in row.iter_mut().zip(&bs) {
-                        *c = simd.mul_add_f32s(ai, bv, *c);
-                    }
-                }
+    // Level l, M·V vectors, holds the sum of 2^l blocks while bit l of the block's number is set.
+    let mut waiting = Waiting([const { [[MaybeUninit::<S::f32s>::uninit(); V]; M] }; LEVELS]);
+    let blocks = k.div_ceil(BLOCK);
+    for block in 0..blocks - 1 {
+        // SAFETY: all blocks but the last are whole, and their groups are readable.
+        let mut acc = unsafe { chain::<S, M, V>(simd, BLOCK, a.add(block * BLOCK * group_a), b.add(block * BLOCK * group_b)) };
+        let level = block.trailing_ones() as usize;
+        for left in &waiting.0[..level] {
+            // SAFETY: the bits below `level` are set, so earlier blocks stored these levels.
+            unsafe { add(simd, left.as_ptr().cast(), V, &mut acc) };
+        }
+        for (to, row) in waiting.0[level].iter_mut().zip(&acc) {
+            for (to, &x) in to.iter_mut().zip(row) {
+                to.write(x);
             }
         }
-        // A binary counter: level l holds the sum of 2^l blocks while bit l of `block` is set. The last
-        // block takes in all that waits, from the lowest level up.
-        let last = block + 1 == blocks;
-        let mut level = 0;
-        while if last { block >> level != 0 } else { block >> level & 1 == 1 } {
-            if block >> level & 1 == 1 {
-                // SAFETY: bit `level` is set, so an earlier block stored this level.
-                let left = unsafe { waiting[level].assume_init_ref() };
-                add::<S, M, V>(simd, left, &mut acc);
-            }
-            level += 1;
-        }
-        if !last {
-            waiting[level].write(acc);
+    }
+    let last = blocks - 1;
+    let done = last * BLOCK;
+    // SAFETY: the last block's groups are readable.
+    let mut acc = unsafe { chain::<S, M, V>(simd, k - done, a.add(done * group_a), b.add(done * group_b)) };
+    // The last block takes in all that waits, from the lowest level up.
+    for (level, left) in waiting.0.iter().enumerate() {
+        if last >> level & 1 == 1 {
+            // SAFETY: bit `level` is set, so an earlier block stored this level.
+            unsafe { add(simd, left.as_ptr().cast(), V, &mut acc) };
         }
     }
     for &part in out.parts {
-        for (i, row) in acc.iter_mut().enumerate() {
-            for (v, r) in row.iter_mut().enumerate() {
-                // SAFETY: parts are whole tiles.
-                let l = unsafe { part.add(i * group_b).cast::<S::f32s>().add(v).read_unaligned() };
-                *r = simd.add_f32s(l, *r);
-            }
-        }
+        // SAFETY: parts are whole tiles.
+        unsafe { add(simd, part.cast(), VECTORS, &mut acc) };
     }
     // SAFETY: the caller's contract on `out.to`.
     unsafe { store::<S, M, V>(&acc, out) };
 }
 
+/// Partial results that wait for their neighbours, at the start of a cache line.
+#[repr(align(64))]
+struct Waiting<T>([T; LEVELS]);
+
+/// One block: a chain of multiply–adds from 0 for every entry of the tile.
+///
+/// A function of its own, so that the accumulators stay in registers: nothing here takes their address.
+///
+/// # Safety
+/// `a` and `b` are readable for `k` groups.
 #[inline(always)]
-fn add<S: Simd, const M: usize, const V: usize>(simd: S, left: &[[S::f32s; V]; M], acc: &mut [[S::f32s; V]; M]) {
-    for (l, r) in left.iter().zip(acc) {
-        for (l, r) in l.iter().zip(r) {
-            *r = simd.add_f32s(*l, *r);
+unsafe fn chain<S: Simd, const M: usize, const V: usize>(
+    simd: S,
+    k: usize,
+    mut a: *const f32,
+    mut b: *const f32,
+) -> [[S::f32s; V]; M] {
+    let zero = simd.splat_f32s(0.0);
+    let mut acc = [[zero; V]; M];
+    for _ in 0..k {
+        // SAFETY: group number `_` < k.
+        unsafe {
+            let mut bs = [zero; V];
+            for (v, bv) in bs.iter_mut().enumerate() {
+                *bv = b.cast::<S::f32s>().add(v).read_unaligned();
+            }
+            for (i, row) in acc.iter_mut().enumerate() {
+                let ai = simd.splat_f32s(*a.add(i));
+                for (c, &bv) in row.iter_mut().zip(&bs) {
+                    *c = simd.mul_add_f32s(ai, bv, *c);
+                }
+            }
+            a = a.add(tile_rows::<S>());
+            b = b.add(VECTORS * S::F32_LANES);
+        }
+    }
+    acc
+}
+
+/// Adds a tile in memory, on the left: M rows, `stride` vectors apart.
+///
+/// # Safety
+/// The rows are readable.
+#[inline(always)]
+unsafe fn add<S: Simd, const M: usize, const V: usize>(
+    simd: S,
+    left: *const S::f32s,
+    stride: usize,
+    acc: &mut [[S::f32s; V]; M],
+) {
+    for (i, row) in acc.iter_mut().enumerate() {
+        for (v, r) in row.iter_mut().enumerate() {
+            // SAFETY: the caller's contract.
+            *r = simd.add_f32s(unsafe { left.add(i * stride + v).read_unaligned() }, *r);
         }
     }
 }
@@ -134,20 +168,23 @@ fn add<S: Simd, const M: usize, const V: usize>(simd: S, left: &[[S::f32s; V]; M
 #[inline(always)]
 unsafe fn store<S: Simd, const M: usize, const V: usize>(acc: &[[S::f32s; V]; M], out: &Out) {
     let ((rows, cols), (row_stride, col_stride)) = (out.size, out.strides);
-    let full = cols == V * S::F32_LANES && col_stride == 1;
-    for (i, row) in acc.iter().enumerate().take(rows) {
-        // SAFETY: i < rows, and j < cols below.
-        unsafe {
-            let to = out.to.add(i * row_stride);
-            if full {
+    if cols == V * S::F32_LANES && col_stride == 1 {
+        for (i, row) in acc.iter().enumerate() {
+            if i < rows {
                 for (v, &x) in row.iter().enumerate() {
-                    to.cast::<S::f32s>().add(v).write_unaligned(x);
+                    // SAFETY: i < rows, and v < V vectors make up the columns.
+                    unsafe { out.to.add(i * row_stride).cast::<S::f32s>().add(v).write_unaligned(x) };
                 }
-            } else {
-                let from = row.as_ptr().cast::<f32>();
-                for j in 0..cols {
-                    *to.add(j * col_stride) = *from.add(j);
-                }
+            }
+        }
+    } else {
+        // A copy, so that the accumulators themselves need no address.
+        let copy = *acc;
+        for (i, row) in copy.iter().enumerate().take(rows) {
+            let from = row.as_ptr().cast::<f32>();
+            for j in 0..cols {
+                // SAFETY: i < rows and j < cols, which is at most V vectors.
+                unsafe { *out.to.add(i * row_stride + j * col_stride) = *from.add(j) };
             }
         }
     }
