@@ -1,7 +1,9 @@
 //! certify proves how far a model's binary32 gradients are from the true ones.
 
 pub mod bounds;
+pub mod data;
 pub mod error;
+pub mod import;
 pub mod ir;
 pub mod num;
 pub mod ops;
