@@ -3,3 +3,5 @@
 pub mod certificate;
 pub mod error;
 pub mod num;
+pub mod output;
+pub mod report;
