@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::number::{Enclosure, Num};
 use super::rungs::{Bound, Bounds, quotient_up};
-use super::schema::{Certificate, Gradient, InputSource, ModelVerdict, Status, Summary};
+use super::schema::{Certificate, Gradient, ModelVerdict, Status, Summary};
 use super::{checklist, decimal, tolerance};
 use crate::num::Mag;
 
@@ -139,9 +139,6 @@ impl Certificate {
     /// Warnings about the certificate as a whole.
     fn warn(&mut self) {
         let mut found = Vec::new();
-        if self.inputs.source == InputSource::Synthetic {
-            found.push("the inputs are synthetic: nothing is shown about real data".to_string());
-        }
         if self.gradients.is_empty() {
             found.push("there is no gradient to certify".into());
         }

@@ -76,7 +76,7 @@ pub(super) struct Chart {
     pub top: String,
     pub bottom: String,
     /// Turn and anchor of the labels under the horizontal axis.
-    pub label_turn: &'static str,
+    pub label_turn: String,
     pub label_anchor: &'static str,
     /// Half way up.
     pub middle: String,
@@ -126,7 +126,11 @@ pub(super) fn lay_out(input: Input) -> Chart {
     let legend = if input.series.len() > 1 { 150.0 } else { 0.0 };
     let (left, top) = (64.0, 14.0);
     let right = width - legend - if input.right_title.is_empty() { 12.0 } else { 56.0 };
-    let bottom = height - if many { 44.0 } else { 118.0 };
+    // Room for slanted names: about 6 px a character, times the sine of the slant.
+    let longest = input.names.iter().map(|s| short(s).chars().count()).max().unwrap_or(0);
+    let slant: f64 = if n <= 14 { 45.0 } else { 65.0 };
+    let room = if many { 24.0 } else { 18.0 + 6.0 * longest as f64 * slant.to_radians().sin() };
+    let bottom = height - room;
     let x = |i: usize| left + (right - left) * (i as f64 + 0.5) / n.max(1) as f64;
     let (lowest, highest) = input.range;
     let y = |v: f64| bottom - (bottom - top) * (v.clamp(lowest, highest) - lowest) / (highest - lowest);
@@ -136,7 +140,7 @@ pub(super) fn lay_out(input: Input) -> Chart {
     let labels = (0..n)
         .filter(|i| !many || i % step == 0)
         .map(|i| Label {
-            at: format!("{} {}", px(x(i)), px(bottom + 14.0)),
+            at: format!("{} {}", px(x(i)), px(bottom + 13.0)),
             text: if many { format!("#{}", i + 1) } else { short(&input.names[i]) },
         })
         .collect();
@@ -165,7 +169,7 @@ pub(super) fn lay_out(input: Input) -> Chart {
         right: px(right),
         top: px(top),
         bottom: px(bottom),
-        label_turn: if many { "0" } else { "-38" },
+        label_turn: if many { "0".into() } else { px(-slant) },
         label_anchor: if many { "middle" } else { "end" },
         ticks: input.ticks.into_iter().map(|(v, left, right)| Tick { at: px(y(v)), left, right }).collect(),
         labels,

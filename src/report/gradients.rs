@@ -5,6 +5,10 @@ use askama::Template;
 use super::cell::{self, Cell, Mark};
 use crate::certificate::{Bound, Certificate, Covers, Gradient, Rung, Standing};
 
+/// Up to so many gradients, every bound's full figure is in its title; beyond, the page would get
+/// too large for what it is.
+const TITLED: usize = 300;
+
 /// The table, one row per gradient, one column per rung that was computed anywhere.
 #[derive(Template)]
 #[template(path = "report/gradients.html")]
@@ -12,7 +16,8 @@ pub(super) struct Gradients {
     rungs: Vec<Head>,
     missing: String,
     rows: Vec<Row>,
-    floor: String,
+    largest: Cell,
+    titled: bool,
 }
 
 /// Head of a rung's column.
@@ -39,16 +44,16 @@ struct Row {
     tolerance: String,
     limit: Cell,
     detection: Cell,
-    blind: String,
     gates: String,
     mark: Mark,
-    warning: String,
+    remark: String,
 }
 
 /// A bound in a table: the figure, its looseness and what is to be said about it.
 pub(super) struct RungCell {
     pub abs: Cell,
     pub looseness: String,
+    /// The `class` attribute with a space before it, or nothing.
     pub class: &'static str,
 }
 
@@ -84,16 +89,16 @@ pub(super) fn looseness(b: &Bound) -> String {
 /// A bound as a table shows it.
 pub(super) fn rung_cell(b: Option<&Bound>) -> RungCell {
     match b {
-        None => RungCell { abs: Cell::none(), looseness: String::new(), class: "void" },
+        None => RungCell { abs: Cell::none(), looseness: String::new(), class: " class=\"void\"" },
         Some(b) => RungCell {
             abs: b.abs.map_or_else(|| Cell::plain("unbounded"), cell::upper),
             looseness: looseness(b),
             class: if b.vacuous {
-                "vac"
+                " class=\"vac\""
             } else if b.standing == Standing::Rigorous {
                 ""
             } else {
-                "stat"
+                " class=\"stat\""
             },
         },
     }
@@ -126,14 +131,23 @@ fn shared_standing(c: &Certificate, r: Rung) -> &'static str {
 
 pub(super) fn gradients(c: &Certificate) -> Gradients {
     let (present, missing) = rungs(c);
+    let titled = c.gradients.len() <= TITLED;
+    let numbered = |(i, g)| {
+        let mut r = row(i + 1, g, &present);
+        if !titled {
+            r.rungs.iter_mut().for_each(|b| b.abs.full.clear());
+        }
+        r
+    };
     Gradients {
         rungs: present
             .iter()
             .map(|&r| Head { name: rung_name(r), covers: covers(r.covers()), standing: shared_standing(c, r) })
             .collect(),
         missing: missing.join(", "),
-        rows: c.gradients.iter().enumerate().map(|(i, g)| row(i + 1, g, &present)).collect(),
-        floor: cell::upper(c.decision_rule.largest_norm).full,
+        rows: c.gradients.iter().enumerate().map(numbered).collect(),
+        largest: cell::lower(c.decision_rule.largest_norm),
+        titled,
     }
 }
 
@@ -146,7 +160,6 @@ fn own_name(g: &Gradient) -> String {
 fn row(number: usize, g: &Gradient, present: &[Rung]) -> Row {
     let (lo, hi) = cell::ends(g.observed);
     let t = &g.tolerance;
-    let blind: Vec<&str> = g.detection.defaults.iter().filter(|d| d.blind).map(|d| d.name.as_str()).collect();
     Row {
         number,
         layer: cell::name(&g.layer),
@@ -167,9 +180,25 @@ fn row(number: usize, g: &Gradient, present: &[Rung]) -> Row {
         },
         limit: cell::lower(g.limit),
         detection: cell::upper(g.detection.limit),
-        blind: if blind.is_empty() { String::new() } else { cell::prose(&format!("blind: {}", blind.join(", "))) },
         gates: cell::count(g.undecided_gates),
         mark: cell::mark(g.verdict),
-        warning: cell::prose(&g.warnings.join("; ")),
+        remark: remark(g),
     }
+}
+
+/// What the table has room to say of a gradient's warnings, and who is blind to it.
+fn remark(g: &Gradient) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for w in &g.warnings {
+        let head = w.split([':', ';']).next().unwrap_or(w).to_string();
+        if !parts.contains(&head) {
+            parts.push(head);
+        }
+    }
+    let first_word = |name: &str| name.split(' ').next().unwrap_or(name).to_string();
+    let blind: Vec<String> = g.detection.defaults.iter().filter(|d| d.blind).map(|d| first_word(&d.name)).collect();
+    if !blind.is_empty() {
+        parts.push(format!("blind: {}", blind.join(", ")));
+    }
+    cell::prose(&parts.join("; "))
 }

@@ -6,12 +6,17 @@ use super::cell::{self, Cell, Mark};
 use super::gradients::{self, RungCell, rung_cell};
 use crate::certificate::{Certificate, ForwardLayer, Gradient, Histogram, Method, Rung};
 
-/// Which roundings make up the errors.
+/// So many gradients have their budget shown outside the details.
+const BUDGETS: usize = 12;
+
+/// Which roundings make up the errors: the gradients with the fewest correct digits.
 #[derive(Template)]
 #[template(path = "report/budget.html")]
 pub(super) struct Budget {
     rows: Vec<BudgetRow>,
     missing: bool,
+    /// Are there more than are shown here?
+    more: bool,
 }
 
 struct BudgetRow {
@@ -26,22 +31,23 @@ struct BudgetRow {
 }
 
 pub(super) fn budget(c: &Certificate) -> Budget {
-    let mut rows = Vec::new();
-    for (i, g) in c.gradients.iter().enumerate() {
-        for part in g.budget.iter().flatten() {
-            rows.push(BudgetRow {
-                gradient: cell::name(&g.name),
-                anchor: i + 1,
-                node: cell::name(&part.node),
-                op: cell::name(&part.op),
-                pass: cell::name(&part.pass),
-                error: cell::signed(part.error),
-                share: cell::upper(part.share),
-                bar: format!("{:.1}", part.share.get().clamp(0.0, 1.0) * 100.0),
-            });
-        }
-    }
-    Budget { missing: rows.is_empty(), rows }
+    let mut with: Vec<(usize, &Gradient)> =
+        c.gradients.iter().enumerate().filter(|(_, g)| g.budget.is_some()).collect();
+    // A stable sort: the model's order among equals.
+    with.sort_by(|(_, a), (_, b)| a.correct_digits.get().total_cmp(&b.correct_digits.get()));
+    let rows = with.iter().take(BUDGETS).flat_map(|&(i, g)| {
+        g.budget.iter().flatten().map(move |part| BudgetRow {
+            gradient: cell::name(&g.name),
+            anchor: i + 1,
+            node: cell::name(&part.node),
+            op: cell::name(&part.op),
+            pass: cell::name(&part.pass),
+            error: cell::signed(part.error),
+            share: cell::upper(part.share),
+            bar: format!("{:.1}", part.share.get().clamp(0.0, 1.0) * 100.0),
+        })
+    });
+    Budget { rows: rows.collect(), missing: with.is_empty(), more: with.len() > BUDGETS }
 }
 
 /// One folded block per gradient.
@@ -64,37 +70,23 @@ struct Layer {
     recommendation: String,
     facts: Vec<Fact>,
     ladder: Vec<Step>,
-    detection: Vec<Detected>,
-    bins: Vec<Bin>,
-    unit: String,
+    budget: String,
 }
 
 /// A line of a list of figures.
 struct Fact {
     text: String,
-    value: Cell,
-    note: String,
+    value: String,
 }
 
 /// A rung of the ladder, in detail.
 struct Step {
     name: &'static str,
     cell: RungCell,
-    rel: Cell,
+    rel: String,
     covers: &'static str,
-    observed: Cell,
+    observed: String,
     how: String,
-}
-
-struct Detected {
-    name: String,
-    limit: Cell,
-    blind: &'static str,
-}
-
-struct Bin {
-    range: String,
-    count: String,
 }
 
 pub(super) fn layers(c: &Certificate) -> Layers {
@@ -102,11 +94,14 @@ pub(super) fn layers(c: &Certificate) -> Layers {
 }
 
 fn layer(number: usize, g: &Gradient) -> Layer {
-    let own = Detected { name: "this certificate's limit".into(), limit: cell::upper(g.detection.limit), blind: "" };
-    let others = g.detection.defaults.iter().map(|d| Detected {
-        name: cell::name(&d.name),
-        limit: cell::upper(d.limit),
-        blind: if d.blind { "blind: accepts an all-zero gradient" } else { "" },
+    let budget = g.budget.iter().flatten().map(|p| {
+        format!(
+            "{} {} {}, share {}",
+            cell::name(&p.node),
+            cell::name(&p.pass),
+            cell::signed(p.error).text,
+            cell::upper(p.share).text
+        )
     });
     Layer {
         number,
@@ -120,50 +115,51 @@ fn layer(number: usize, g: &Gradient) -> Layer {
         warnings: g.warnings.iter().map(|w| cell::prose(w)).collect(),
         recommendation: cell::prose(&g.tolerance.recommendation),
         facts: facts(g),
-        ladder: g.bounds.iter().map(|(r, b)| step(r, b)).collect(),
-        detection: std::iter::once(own).chain(others).collect(),
-        bins: g.histogram.as_ref().map(bins).unwrap_or_default(),
-        unit: g.histogram.as_ref().map_or_else(String::new, |h| cell::name(&h.unit)),
+        ladder: g.bounds.iter().map(|(r, b)| step(g, r, b)).collect(),
+        budget: budget.collect::<Vec<_>>().join("; "),
     }
 }
 
 /// The figures of a gradient that the table has no room for.
 fn facts(g: &Gradient) -> Vec<Fact> {
-    let fact = |text: &str, value: Cell, note: &str| Fact { text: text.into(), value, note: note.into() };
-    let mut v = vec![
-        fact("‖g‖∞, exact", cell::interval(g.spec_norm), ""),
-        fact("observed error", cell::interval(g.observed), ""),
-        fact("limit T", cell::lower(g.limit), ""),
-        fact("margin", cell::upper_or_none(g.margin), "observed ÷ T: up to 1 passes"),
-    ];
+    let mut v = Vec::new();
+    let mut fact = |text: &str, value: String| v.push(Fact { text: text.into(), value });
+    fact("‖g‖∞, exact", cell::interval(g.spec_norm).text);
+    fact("observed error", cell::interval(g.observed).text);
+    fact("margin: observed ÷ T", cell::upper_or_none(g.margin).text);
     if let Some(w) = &g.worst {
         let index = w.index.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-        v.push(fact("worst entry", Cell::plain(format!("[{index}]")), "index"));
-        v.push(fact("… in this run", cell::exact(w.runtime.0), &w.runtime.0.hex()));
-        v.push(fact("… exactly", cell::interval(w.spec), ""));
-        v.push(fact("… error", cell::upper(w.ulps), "ulps"));
+        fact("worst entry, index", format!("[{index}]"));
+        fact("… in this run", format!("{} = {}", cell::exact(w.runtime.0).text, w.runtime.0.hex()));
+        fact("… exactly", cell::interval(w.spec).text);
+        fact("… error", format!("{} ulps", cell::upper(w.ulps).text));
     }
     if let Some(t) = &g.terms {
-        let note = format!("part of the {} bound", gradients::rung_name(t.rung));
-        v.push(fact("carried from operands", cell::upper(t.carried), &note));
-        v.push(fact("local roundings", cell::upper(t.local), &note));
-    }
-    if let Some(s) = g.scale {
-        v.push(fact("scale B", cell::upper(s), "no entry is larger, in run or spec"));
+        let name = gradients::rung_name(t.rung);
+        fact(&format!("carried ({name})"), cell::upper(t.carried).text);
+        fact(&format!("local ({name})"), cell::upper(t.local).text);
     }
     if let Some(s) = g.region_scale {
-        v.push(fact("scale B over the region", cell::upper(s), ""));
+        fact("scale over the region", cell::upper(s).text);
     }
     if let Some(s) = g.tolerance.rel_of_scale {
-        v.push(fact("atol ÷ B", cell::upper(s), "relative part of tolFromEpsScale; not recommended"));
+        fact("atol ÷ scale", cell::upper(s).text);
     }
     if let Some(s) = g.tolerance.atol_between_runtimes {
-        v.push(fact("atol between runtimes", cell::upper(s), "another runtime against this run"));
+        fact("atol, another run against this", cell::upper(s).text);
+    }
+    fact("this limit detects from", cell::upper(g.detection.limit).text);
+    for d in &g.detection.defaults {
+        let blind = if d.blind { " (blind: accepts all zeros)" } else { "" };
+        fact(&format!("{} detects from", cell::name(&d.name)), format!("{}{blind}", cell::upper(d.limit).text));
+    }
+    if let Some(h) = &g.histogram {
+        fact(&format!("entries by error in {}", cell::name(&h.unit)), histogram(h));
     }
     v
 }
 
-fn step(r: Rung, b: &crate::certificate::Bound) -> Step {
+fn step(g: &Gradient, r: Rung, b: &crate::certificate::Bound) -> Step {
     let method = match b.method {
         Method::Composed => "composed",
         Method::Exact => "exact",
@@ -171,29 +167,37 @@ fn step(r: Rung, b: &crate::certificate::Bound) -> Step {
     };
     let confidence =
         b.confidence.map_or_else(String::new, |p| format!(", holds with probability {}", cell::lower(p).text));
+    let observed = match b.observed {
+        None => "–".into(),
+        Some(o) if o == g.observed => "as above".into(),
+        Some(o) => {
+            let (lo, hi) = cell::ends(o);
+            format!("{} – {}", lo.text, hi.text)
+        }
+    };
     Step {
         name: gradients::rung_name(r),
         cell: rung_cell(Some(b)),
-        rel: cell::upper_or_none(b.rel),
+        rel: cell::upper_or_none(b.rel).text,
         covers: gradients::covers(b.covers),
-        observed: b.observed.map_or_else(Cell::none, |o| {
-            let (lo, hi) = cell::ends(o);
-            Cell { text: format!("{} – {}", lo.text, hi.text), full: format!("{} – {}", lo.full, hi.full) }
-        }),
+        observed,
         how: format!("{}, {method}{confidence}", gradients::standing(b.standing)),
     }
 }
 
-/// A histogram as lines.
-fn bins(h: &Histogram) -> Vec<Bin> {
+/// A histogram in a line.
+fn histogram(h: &Histogram) -> String {
     let edge = |i: usize| h.edges.get(i).map(|&e| cell::exact(e).text);
-    let range = |i: usize| match (i.checked_sub(1).and_then(edge), edge(i)) {
-        (None, Some(hi)) => format!("< {hi}"),
-        (Some(lo), Some(hi)) => format!("{lo} to {hi}"),
-        (Some(lo), None) => format!("≥ {lo}"),
-        (None, None) => "all".into(),
+    let bin = |(i, &n): (usize, &u64)| {
+        let range = match (i.checked_sub(1).and_then(edge), edge(i)) {
+            (None, Some(hi)) => format!("< {hi}"),
+            (Some(lo), Some(hi)) => format!("{lo} to {hi}"),
+            (Some(lo), None) => format!("≥ {lo}"),
+            (None, None) => "all".into(),
+        };
+        format!("{range}: {}", cell::count(n))
     };
-    h.counts.iter().enumerate().map(|(i, &n)| Bin { range: range(i), count: cell::count(n) }).collect()
+    h.counts.iter().enumerate().map(bin).collect::<Vec<_>>().join("; ")
 }
 
 /// The values on the way forward, and the gates.

@@ -34,11 +34,17 @@ pub(super) fn verdict(c: &Certificate) -> Verdict {
     let (mark, sentence) = match c.verdict {
         ModelVerdict::Certified => (
             Mark { class: "pass", sign: "✓", word: "Certified" },
-            format!("All {} gradients are within their limits.", cell::count(s.gradients)),
+            match s.gradients {
+                1 => "The gradient is within its limit.".into(),
+                n => format!("All {} gradients are within their limits.", cell::count(n)),
+            },
         ),
         ModelVerdict::NotCertified => (
             Mark { class: "fail", sign: "✗", word: "Not certified" },
-            format!("{} of {} gradients exceed their limits.", cell::count(s.fail), cell::count(s.gradients)),
+            match s.fail {
+                1 => format!("1 of {} gradients exceeds its limit.", cell::count(s.gradients)),
+                n => format!("{} of {} gradients exceed their limits.", cell::count(n), cell::count(s.gradients)),
+            },
         ),
         ModelVerdict::Undecided => (
             Mark { class: "open", sign: "?", word: "Undecided" },
