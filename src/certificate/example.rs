@@ -100,6 +100,7 @@ fn gradient(row: &Row, depth: usize) -> Gradient {
     g.bound(Rung::Schedule, factor(60.0, 4.0), Some(observed));
     g.bound(Rung::Run, factor(5.0, 1.9), Some(observed));
     g.bound(Rung::ChainPortable, factor(260.0, 1.4), Some(observed));
+    g.bound(Rung::ChainSchedule, factor(50.0, 1.3), Some(observed));
     g.bound(Rung::ChainRun, factor(4.0, 1.1), Some(observed));
     g.bound(Rung::Direct, Mag::of(observed.hi()), Some(observed));
     let probes = Bound::new(Rung::Probabilistic, factor(1.8, 1.05), spec_norm, Some(observed));
@@ -227,6 +228,9 @@ pub(crate) fn certified() -> Certificate {
     let mut c = empty();
     c.gradients = ROWS.iter().enumerate().map(|(i, row)| gradient(row, (7 - i) / 2)).collect();
     furnish(&mut c);
+    c.date = Some(text("2026-01-31"));
+    c.notes = vec![text("figures of this certificate are made up")];
+    c.seed.push(Seed { output: text("logits"), value: text("cotangent.npy"), sha256: Some("c0ffee12".repeat(8)) });
     c.region = Some(Region { radius: Num::of(0.125) });
     for g in &mut c.gradients {
         g.region_scale = g.scale;

@@ -66,4 +66,6 @@ impl Certificate {
 }
 
 #[cfg(test)]
+mod schema_test;
+#[cfg(test)]
 mod tests;

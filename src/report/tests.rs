@@ -9,6 +9,7 @@ fn page(name: &str, c: &Certificate) -> String {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/report-samples");
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::write(dir.join(format!("{name}.html")), &html).unwrap();
+    std::fs::write(dir.join(format!("{name}.json")), c.to_json()).unwrap();
     html
 }
 
