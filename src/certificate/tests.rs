@@ -142,6 +142,7 @@ fn tolerances_say_whom_they_cover() {
     let t = &c.gradients[0].tolerance;
     assert_eq!((t.rung, t.covers, t.atol_between_runtimes), (Some(Rung::Direct), Some(Covers::ThisRun), None));
     assert!(t.recommendation.starts_with("none rigorous for other runtimes; statistical"), "{}", t.recommendation);
+    assert!(t.recommendation.contains("(chain_portable)") && t.recommendation.contains("(probabilistic)"));
     assert_eq!(c.checklist.iter().find(|i| i.id == "tolerances").unwrap().status, Status::Fail);
 }
 
@@ -188,4 +189,13 @@ fn another_schema_or_a_broken_document_is_a_diagnostic() {
         assert!(d.what.contains(part), "{part:?} in {d}");
         assert!(d.help.is_some());
     }
+}
+
+#[test]
+fn a_vacuous_rigorous_bound_is_not_called_statistical() {
+    let c = example::not_certified();
+    let g = c.gradients.iter().find(|g| g.name == "net.fc1.weight").unwrap();
+    assert!(g.bounds.chain_portable.as_ref().unwrap().vacuous);
+    assert!(!g.tolerance.recommendation.contains("chain_portable"), "{}", g.tolerance.recommendation);
+    assert!(g.tolerance.recommendation.contains("this run keeps rtol=0"));
 }

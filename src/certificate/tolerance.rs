@@ -2,7 +2,7 @@
 
 use super::decimal;
 use super::number::{Enclosure, Num};
-use super::rungs::{Bound, Covers, Rung, quotient_up};
+use super::rungs::{Bound, Covers, Rung, Standing, quotient_up};
 use super::schema::{DefaultDetection, Detection, Gradient, Tolerance};
 use crate::num::Mag;
 
@@ -24,10 +24,15 @@ pub(super) fn tolerance(g: &Gradient) -> Tolerance {
         }
         (None, own) => {
             let mut text = String::from("none rigorous for other runtimes");
-            for rung in [Rung::ChainPortable, Rung::Probabilistic] {
-                if let Some(b) = g.bounds.get(rung).filter(|b| b.abs.is_some() && !b.decides()) {
-                    text += &format!("; statistical, decides nothing: atol={} ({})", paste(b), rung.name());
-                }
+            let figures = [Rung::ChainPortable, Rung::Probabilistic].map(|r| (r, g.bounds.get(r)));
+            for (rung, b) in figures.into_iter().filter_map(|(r, b)| b.map(|b| (r, b))) {
+                let word = match b.standing {
+                    _ if b.vacuous => continue,
+                    Standing::Rigorous => continue,
+                    Standing::FirstOrder => "first order",
+                    Standing::Statistical => "statistical",
+                };
+                text += &format!("; {word}, decides nothing: atol={} ({})", paste(b), rung.name());
             }
             if let Some((rung, b)) = own {
                 text += &format!("; this run keeps rtol=0, atol={} ({})", paste(b), rung.name());

@@ -212,15 +212,16 @@ fn decide_gradient(g: &mut Gradient, limits: Limits, largest: f64) {
             "no correct digit: the exact gradient is 0, and what the run shows is rounding error"
         };
         push_new(&mut g.warnings, text.into());
+    } else if g.spec_norm.lo() == 0.0 {
+        push_new(&mut g.warnings, "no correct digit: the exact gradient may be 0".into());
     } else if g.correct_digits.get() < 1.0 {
-        let may_be = if g.spec_norm.lo() == 0.0 { "; the exact gradient may be 0" } else { "" };
-        push_new(&mut g.warnings, format!("no correct digit{may_be}"));
+        push_new(&mut g.warnings, "no correct digit: the error may exceed a tenth of ‖g‖∞".into());
     }
     if g.verdict == Status::Pass && g.correct_digits.get() < 1.0 && g.spec_norm.lo() < limits.floor * largest {
         push_new(
             &mut g.warnings,
             format!(
-                "passes only because ‖g‖∞ is below the floor of {} · the largest ‖g‖∞ of the model",
+                "below the floor: it passes because ‖g‖∞ is less than {} · the largest ‖g‖∞ of the model",
                 decimal::full(limits.floor)
             ),
         );

@@ -84,7 +84,6 @@ struct Step {
     name: &'static str,
     cell: RungCell,
     rel: String,
-    covers: &'static str,
     observed: String,
     how: String,
 }
@@ -148,11 +147,12 @@ fn facts(g: &Gradient) -> Vec<Fact> {
     if let Some(s) = g.tolerance.atol_between_runtimes {
         fact("atol, another run against this", cell::upper(s).text);
     }
-    fact("this limit detects from", cell::upper(g.detection.limit).text);
-    for d in &g.detection.defaults {
+    let defaults = g.detection.defaults.iter().map(|d| {
         let blind = if d.blind { " (blind: accepts all zeros)" } else { "" };
-        fact(&format!("{} detects from", cell::name(&d.name)), format!("{}{blind}", cell::upper(d.limit).text));
-    }
+        format!("{}: {}{blind}", cell::name(&d.name), cell::upper(d.limit).text)
+    });
+    let own = format!("this limit: {}", cell::upper(g.detection.limit).text);
+    fact("detects corruptions from", std::iter::once(own).chain(defaults).collect::<Vec<_>>().join("; "));
     if let Some(h) = &g.histogram {
         fact(&format!("entries by error in {}", cell::name(&h.unit)), histogram(h));
     }
@@ -166,7 +166,7 @@ fn step(g: &Gradient, r: Rung, b: &crate::certificate::Bound) -> Step {
         Method::Probes => "probes",
     };
     let confidence =
-        b.confidence.map_or_else(String::new, |p| format!(", holds with probability {}", cell::lower(p).text));
+        b.confidence.map_or_else(String::new, |p| format!(", holds with probability {}", cell::exact(p).text));
     let observed = match b.observed {
         None => "–".into(),
         Some(o) if o == g.observed => "as above".into(),
@@ -179,7 +179,6 @@ fn step(g: &Gradient, r: Rung, b: &crate::certificate::Bound) -> Step {
         name: gradients::rung_name(r),
         cell: rung_cell(Some(b)),
         rel: cell::upper_or_none(b.rel).text,
-        covers: gradients::covers(b.covers),
         observed,
         how: format!("{}, {method}{confidence}", gradients::standing(b.standing)),
     }
