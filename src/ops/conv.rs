@@ -275,7 +275,10 @@ impl Shaped for Conv {
             return Err("strides, dilations and groups must be positive".into());
         }
         if x[1] != w[1] * self.groups || w[0] % self.groups != 0 {
-            return Err(format!("{} input and {} output channels don't fit {} groups of {}", x[1], w[0], self.groups, w[1]));
+            return Err(format!(
+                "{} input and {} output channels don't fit {} groups of {}",
+                x[1], w[0], self.groups, w[1]
+            ));
         }
         if operands.get(2).is_some_and(|b| **b != [w[0]]) {
             return Err(format!("bias has shape {:?}, [{}] required", operands[2], w[0]));
@@ -298,8 +301,11 @@ impl Conv {
     /// All (p, k, q) with q = p·s + k·d − pad inside the input.
     fn meetings(&self, s: &Sizes) -> Meetings {
         let (np, nk, nq) = (s.nout(), s.nk(), s.nin());
-        let mut m =
-            Meetings { by_output: vec![Vec::new(); np], by_kernel: vec![Vec::new(); nk], by_input: vec![Vec::new(); nq] };
+        let mut m = Meetings {
+            by_output: vec![Vec::new(); np],
+            by_kernel: vec![Vec::new(); nk],
+            by_input: vec![Vec::new(); nq],
+        };
         let dims = s.input.len();
         let unravel = |mut flat: usize, extents: &[usize]| {
             let mut at = vec![0i64; dims];
@@ -316,7 +322,8 @@ impl Conv {
                 let mut q = 0i64;
                 let mut inside = true;
                 for i in 0..dims {
-                    let v = output[i] * self.strides[i] as i64 + kernel[i] * self.dilations[i] as i64 - self.pads[i] as i64;
+                    let v =
+                        output[i] * self.strides[i] as i64 + kernel[i] * self.dilations[i] as i64 - self.pads[i] as i64;
                     inside &= v >= 0 && v < s.input[i] as i64;
                     q = q * s.input[i] as i64 + v;
                 }
@@ -369,7 +376,8 @@ impl RevNode for Conv {
             let entry = |e: usize| {
                 let (n, c, q) = (e / (inputs * nq), e / nq % inputs, e % nq);
                 let (g, within) = (c / s.cin, c % s.cin);
-                let terms = (g * s.cout..(g + 1) * s.cout).flat_map(|o| met.by_input[q].iter().map(move |&(p, k)| (o, p, k)));
+                let terms =
+                    (g * s.cout..(g + 1) * s.cout).flat_map(|o| met.by_input[q].iter().map(move |&(p, k)| (o, p, k)));
                 a.dot(terms.map(|(o, p, k)| (y(n, o, p), &x[1].data[(o * s.cin + within) * nk + k])), None)
             };
             Array::new(x[0].shape.clone(), map_rows(x[0].data.len(), entry))

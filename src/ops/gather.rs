@@ -138,12 +138,10 @@ impl RevNode for Gather {
             Index::Identity => ybar.data.clone(),
             index => {
                 let (start, list) = index.readers(x[0].data.len(), ybar.data.len());
-                map(x[0].data.len(), |j| {
-                    match &list[start[j] as usize..start[j + 1] as usize] {
-                        [] => 0.0,
-                        [i] => ybar.data[*i as usize],
-                        many => reduce::sum_indexed(&ybar.data, many),
-                    }
+                map(x[0].data.len(), |j| match &list[start[j] as usize..start[j + 1] as usize] {
+                    [] => 0.0,
+                    [i] => ybar.data[*i as usize],
+                    many => reduce::sum_indexed(&ybar.data, many),
                 })
             }
         };
@@ -159,9 +157,8 @@ impl RevNode for Gather {
             return vec![Some(Bound::exact(ybar.eps.to_vec()))];
         }
         let (start, list) = self.index.readers(x[0].len(), ybar.len());
-        let one = |j: usize| {
-            sum_error(ybar, list[start[j] as usize..start[j + 1] as usize].iter().map(|&i| i as usize))
-        };
+        let one =
+            |j: usize| sum_error(ybar, list[start[j] as usize..start[j + 1] as usize].iter().map(|&i| i as usize));
         vec![Some(Bound::of_pairs(map(x[0].len(), one)))]
     }
 
@@ -178,7 +175,8 @@ impl RevNode for Gather {
         _: &[bool],
     ) -> PerOperand<Array<Interval>> {
         let (start, list) = self.index.readers(x[0].data.len(), ybar.data.len());
-        let total = |j: usize| sum_range(list[start[j] as usize..start[j + 1] as usize].iter().map(|&i| ybar.data[i as usize]));
+        let total =
+            |j: usize| sum_range(list[start[j] as usize..start[j + 1] as usize].iter().map(|&i| ybar.data[i as usize]));
         vec![Some(Array::new(x[0].shape.clone(), map(x[0].data.len(), total)))]
     }
 }
@@ -240,7 +238,8 @@ impl RevNode for Join {
         let mut entries = ybar.data.iter();
         let mut out = Vec::new();
         for (operand, &w) in x.iter().zip(wanted) {
-            let part: Vec<A::S> = operand.data.iter().map(|_| entries.next().expect("as many as were joined").clone()).collect();
+            let part: Vec<A::S> =
+                operand.data.iter().map(|_| entries.next().expect("as many as were joined").clone()).collect();
             out.push(w.then(|| Array::new(operand.shape.clone(), part)));
         }
         out
@@ -259,7 +258,10 @@ impl RevNode for Join {
     }
 
     fn vjp_bound(&self, x: &[Approx], _: &Approx, ybar: &Approx, wanted: &[bool]) -> PerOperand<Bound> {
-        cut(x.iter().map(|a| a.len()), ybar.eps).zip(wanted).map(|(e, &w)| w.then(|| Bound::exact(e.to_vec()))).collect()
+        cut(x.iter().map(|a| a.len()), ybar.eps)
+            .zip(wanted)
+            .map(|(e, &w)| w.then(|| Bound::exact(e.to_vec())))
+            .collect()
     }
 
     fn forward_scale(&self, x: &[&Array<Interval>]) -> Array<Interval> {

@@ -155,7 +155,11 @@ impl RevNode for Max {
                 Ties::First => out[won[0]] = (ybar.eps[r], Mag::ZERO),
                 Ties::Split => {
                     let d = won.len() as f64;
-                    let local = if won.len() == 1 { Mag::ZERO } else { lemma::monomial(2, ybar.run_mag(r).div_lower(d), Mag::ZERO) };
+                    let local = if won.len() == 1 {
+                        Mag::ZERO
+                    } else {
+                        lemma::monomial(2, ybar.run_mag(r).div_lower(d), Mag::ZERO)
+                    };
                     won.iter().for_each(|&i| out[i] = (ybar.eps[r].div_lower(d), local));
                 }
             }
@@ -170,7 +174,8 @@ impl RevNode for Max {
         let shape = x[0].shape[..x[0].shape.len() - 1].to_vec();
         let range = |r: usize| {
             let row = &x[0].data[r * n..(r + 1) * n];
-            let (lo, hi) = row.iter().fold((f64::NEG_INFINITY, f64::NEG_INFINITY), |(l, h), i| (i.lo.max(l), i.hi.max(h)));
+            let (lo, hi) =
+                row.iter().fold((f64::NEG_INFINITY, f64::NEG_INFINITY), |(l, h), i| (i.lo.max(l), i.hi.max(h)));
             Interval::new(lo, hi)
         };
         Array::new(shape, map_rows(x[0].data.len() / n, range))

@@ -115,9 +115,8 @@ impl Normalize {
         let d: Vec<Mag> = (0..n).map(|i| Mag::of(row.d[i]) + wide + moved(width[i], mean_width)).collect();
         let y: Vec<Mag> = d.iter().map(|&v| v.div_lower(low).min(largest)).collect();
         // (a_i + |y_i|ρ)/σ_low, and no two normalised rows are further apart than 2√n
-        let carried: Vec<Mag> = (0..n)
-            .map(|i| (moved(eps[i], mean_eps) + y[i] * rho).div_lower(low).min(largest + largest))
-            .collect();
+        let carried: Vec<Mag> =
+            (0..n).map(|i| (moved(eps[i], mean_eps) + y[i] * rho).div_lower(low).min(largest + largest)).collect();
         let own_wide = {
             let sigma = wide + Mag::of(row.sigma * rel);
             y.iter().map(|&y| (wide + y * sigma).div_lower(low) + y * Mag::exp2(-50)).collect()
@@ -151,7 +150,8 @@ impl Normalize {
             Mag::ZERO
         };
         let run_d: Vec<Mag> = (0..n).map(|i| d[i] + eps[i] + if self.centred { mean_eps } else { Mag::ZERO }).collect();
-        let own_d: Vec<Mag> = run_d.iter().map(|&v| own_mean + if self.centred { U * (v + own_mean) } else { Mag::ZERO }).collect();
+        let own_d: Vec<Mag> =
+            run_d.iter().map(|&v| own_mean + if self.centred { U * (v + own_mean) } else { Mag::ZERO }).collect();
         let rms = (own_d.iter().map(|&v| v * v).sum::<Mag>().div_lower(n as f64)).sqrt();
         // variance: squares, n−1 additions, /n, +ε: (n+4) roundings, halved by the root, whose own are 2k
         let relative = lemma::growth(n + 4 + 2 * (2.0 * PORTABLE_ULPS) as usize);
@@ -270,10 +270,14 @@ impl RevNode for Normalize {
             let (b, e_b) = (centred(mean(&|i| g(i).0)), centred(mean(&|i| g(i).1)));
             let m = mean(&|i| g(i).0 * k.y[i]);
             let e_m = mean(&|i| k.y[i] * g(i).1 + (g(i).0 + g(i).1) * k.carried[i]);
-            let own = if ybar.run_only() { Own::Wide(self.moments(&k.row, &ybar.run[r * n..(r + 1) * n])) } else {
+            let own = if ybar.run_only() {
+                Own::Wide(self.moments(&k.row, &ybar.run[r * n..(r + 1) * n]))
+            } else {
                 // sums of n terms, a division, y's own error
                 let m_run = m + e_m;
-                let own_m = mean(&|i| (g(i).0 + g(i).1) * k.portable[i]) + lemma::growth(n + 4) * m_run * Mag::of(1.01) + HALF_ETA * Mag::of(4.0);
+                let own_m = mean(&|i| (g(i).0 + g(i).1) * k.portable[i])
+                    + lemma::growth(n + 4) * m_run * Mag::of(1.01)
+                    + HALF_ETA * Mag::of(4.0);
                 let own_b = centred(lemma::growth(n + 2) * (b + e_b) + HALF_ETA * Mag::of(4.0));
                 Own::Narrow { own_b, own_m }
             };
@@ -287,7 +291,8 @@ impl RevNode for Normalize {
                     let local = match own {
                         Own::Wide((mean_g, moment)) => {
                             let row = &k.row;
-                            let value = (f64::from(ybar.run[r * n + i]) - mean_g - row.d[i] / row.sigma * moment) / row.sigma;
+                            let value =
+                                (f64::from(ybar.run[r * n + i]) - mean_g - row.d[i] / row.sigma * moment) / row.sigma;
                             // binary64: (n+12) roundings of |T|, and y's own error twice
                             let t_own = t * Mag::count(n + 12) * Mag::exp2(-52)
                                 + k.own_wide[i] * m
@@ -360,7 +365,8 @@ impl Normalize {
         let radius: Vec<Mag> = x.iter().map(|i| i.radius_about(i.mid())).collect();
         // Every run's operands lie within `radius` of the midpoints: the bound of a run about a spec there.
         let shape = [n];
-        let about = Approx { shape: &shape, run: &run, spec: &mids, eps: &radius, centre: super::Centre::Spec, gates: &[] };
+        let about =
+            Approx { shape: &shape, run: &run, spec: &mids, eps: &radius, centre: super::Centre::Spec, gates: &[] };
         let k = self.knowledge(&about, 0);
         let under = Mag::sub_below(k.low, k.own_sigma).max(0.0);
         let y = (0..n)

@@ -212,7 +212,8 @@ impl RevNode for Mean {
                 Centre::Run => (Mag::of_f32(y.run[r]) + HALF_ETA + HALF_ETA) * Mag::of(1.0001),
                 Centre::Spec => y.spec[r].mag() + carried + local,
             };
-            let nothing = carried.is_zero() && local.is_zero() && (r * n..(r + 1) * n).all(|i| x[0].run_mag(i).is_zero());
+            let nothing =
+                carried.is_zero() && local.is_zero() && (r * n..(r + 1) * n).all(|i| x[0].run_mag(i).is_zero());
             (carried, if nothing { Mag::ZERO } else { local + self.division(y.run_only(), d, exact) })
         };
         Bound::of_pairs(map_rows(rows, one))

@@ -208,7 +208,9 @@ impl Smooth {
             // 1 + y²: 2·8u·y² + 2u(1+y²)
             Elementary::Tan => relative(24.0),
             // 1 − x² errs by 2u absolutely: u/(1−x²) relatively, halved by the root
-            Elementary::Asin | Elementary::Acos | Elementary::Atanh => relative(16.0) + Mag::of(4.0) * U * slope * slope * slope,
+            Elementary::Asin | Elementary::Acos | Elementary::Atanh => {
+                relative(16.0) + Mag::of(4.0) * U * slope * slope * slope
+            }
             Elementary::Atan | Elementary::Asinh => relative(16.0),
             Elementary::Acosh => relative(16.0) + Mag::of(4.0) * U * m * m * slope * slope * slope,
             Elementary::Pow(_) => relative(16.0),
@@ -280,7 +282,9 @@ impl RevNode for Smooth {
             let carried = if x.eps[i].is_zero() { Mag::ZERO } else { x.eps[i] * self.0.slope(x.hull(i)) };
             let local = match y.centre {
                 // one rounding of a value that is REL off
-                Centre::Run => lemma::rounding_of_result(y.run[i]) + Mag::of(2.0 * elementary::REL) * Mag::of_f32(y.run[i]),
+                Centre::Run => {
+                    lemma::rounding_of_result(y.run[i]) + Mag::of(2.0 * elementary::REL) * Mag::of_f32(y.run[i])
+                }
                 Centre::Spec => ulps(PORTABLE_ULPS, y.spec[i].mag() + carried),
             };
             (carried, local)
@@ -302,7 +306,9 @@ impl RevNode for Smooth {
                 Centre::Run => {
                     let exact = slope * g;
                     // the kernels are relative down to 2^−150 only: 8·2^−150 absolute below
-                    lemma::rounding(exact * Mag::of(1.0 + 1e-9)) + exact * Mag::of(2.0 * SLOPE_REL) + g * Mag::of(8.0) * HALF_ETA
+                    lemma::rounding(exact * Mag::of(1.0 + 1e-9))
+                        + exact * Mag::of(2.0 * SLOPE_REL)
+                        + g * Mag::of(8.0) * HALF_ETA
                 }
                 Centre::Spec => {
                     let worst = self.slope_at(x.hull(i)).min(slope + moved);
@@ -326,7 +332,8 @@ impl RevNode for Smooth {
                 return self.codomain().widen(ulps(PORTABLE_ULPS, Mag::ONE));
             }
             let spread = v.radius_about(m) * if v.lo == v.hi { Mag::ZERO } else { self.0.slope(v) };
-            let own = Interval::point(f).widen(spread + Mag::of(f) * Mag::of(1e-9) + Mag::exp2(-1000)).meet(self.codomain());
+            let own =
+                Interval::point(f).widen(spread + Mag::of(f) * Mag::of(1e-9) + Mag::exp2(-1000)).meet(self.codomain());
             own.widen(ulps(PORTABLE_ULPS, own.mag()))
         };
         Array::new(x[0].shape.clone(), map(x[0].data.len(), range))

@@ -128,7 +128,9 @@ impl RowBounds {
         let slack = 1.0 + 1e-12 + n as f64 * 1e-15;
         // what rounding may do to a sum of n terms less one of them
         let cancel = (n + 4) as f64 * f64::EPSILON;
-        let low = ends.iter().map(|&(l, h)| (l / ((high_sum - h).max(0.0) * slack + l + high_sum * cancel)).min(1.0) * (1.0 - 1e-12));
+        let low = ends
+            .iter()
+            .map(|&(l, h)| (l / ((high_sum - h).max(0.0) * slack + l + high_sum * cancel)).min(1.0) * (1.0 - 1e-12));
         let low: Vec<f64> = low.map(|p| if p.is_nan() { 0.0 } else { p.max(0.0) }).collect();
         let high = ends
             .iter()
@@ -234,9 +236,8 @@ impl RevNode for Softmax {
             let g = |j: usize| (ybar.mag(r * n + j), ybar.eps[r * n + j]);
             let moved: Vec<Mag> = (0..n).map(|j| b.carried(j)).collect();
             // own error of p in a covered run
-            let own: Vec<Mag> = (0..n)
-                .map(|j| if ybar.run_only() { b.high[j] * wide_rel(n) + HALF_ETA } else { b.local(j) })
-                .collect();
+            let own: Vec<Mag> =
+                (0..n).map(|j| if ybar.run_only() { b.high[j] * wide_rel(n) + HALF_ETA } else { b.local(j) }).collect();
             // D = Σ p_j ȳ_j: |D|, its carried error, and its own
             let (mut d, mut e_d, mut own_d) = (Mag::ZERO, Mag::ZERO, Mag::ZERO);
             for j in 0..n {
@@ -289,7 +290,9 @@ impl RevNode for Softmax {
             // |p_i(ȳ_i − D)| ≤ p_i(|ȳ_i| + Σ p_j|ȳ_j|), and n+4 roundings
             let d: Mag = (0..n).map(|j| p[j].mag() * g[j]).sum();
             let widen = Mag::ONE + lemma::growth(n + 6);
-            (0..n).map(|i| Interval::symmetric(p[i].mag() * (g[i] + d * widen) * widen + Mag::count(n + 4) * HALF_ETA)).collect()
+            (0..n)
+                .map(|i| Interval::symmetric(p[i].mag() * (g[i] + d * widen) * widen + Mag::count(n + 4) * HALF_ETA))
+                .collect()
         };
         vec![Some(Array::new(x[0].shape.clone(), flat_rows(x[0].data.len() / n, row)))]
     }
@@ -404,7 +407,8 @@ impl RevNode for LogSoftmax {
                             let m = (0..n).fold(Mag::ZERO, |t, j| t.max(x.run_mag(r * n + j)));
                             // −ln(1−s) ≤ s + s² for s ≤ ½
                             let sum = if sum.get() <= 0.5 { sum * (Mag::ONE + sum) } else { Mag::INFINITY };
-                            sum + log + Mag::of(2.0) * U * (b.spread + log_sum + m + sum)
+                            sum + log
+                                + Mag::of(2.0) * U * (b.spread + log_sum + m + sum)
                                 + U * (y.spec[k].mag() + carried)
                         }
                     };
@@ -428,7 +432,11 @@ impl RevNode for LogSoftmax {
                 total += ybar.run_mag(at(j));
                 terms += usize::from(!ybar.run_mag(at(j)).is_zero());
             }
-            let own_s = if ybar.run_only() { Mag::count(n) * Mag::exp2(-53) * total * Mag::of(1.01) } else { lemma::sum_any_order(terms, total) };
+            let own_s = if ybar.run_only() {
+                Mag::count(n) * Mag::exp2(-53) * total * Mag::of(1.01)
+            } else {
+                lemma::sum_any_order(terms, total)
+            };
             (0..n)
                 .map(|i| {
                     let p = b.high[i];
@@ -441,7 +449,8 @@ impl RevNode for LogSoftmax {
                         p * wide_rel(n) + HALF_ETA
                     } else {
                         // softmax(x), or exp of the log-softmax this run computed: p(e^{e_y}−1) + k ulps
-                        let from_log = (p + moved) * expm1(y.eps[at(i)]) + Mag::of(2.0 * PORTABLE_ULPS) * (U * (p + moved) * Mag::of(1.1) + HALF_ETA);
+                        let from_log = (p + moved) * expm1(y.eps[at(i)])
+                            + Mag::of(2.0 * PORTABLE_ULPS) * (U * (p + moved) * Mag::of(1.1) + HALF_ETA);
                         b.local(i).max(from_log)
                     };
                     let mut local = (p + moved + own) * own_s + own * sr;
@@ -469,8 +478,11 @@ impl RevNode for LogSoftmax {
             // log Σ e^x between its values at the ends
             let (lo, hi) = (top + low.ln() - 1e-9 * (1.0 + top.abs()), top + high.ln() + 1e-9 * (1.0 + top.abs()));
             let m = x.iter().fold(Mag::ZERO, |m, i| m.max(i.mag()));
-            let slack = Mag::of(4.0) * U * (m + m) + expm1((m + m + Mag::count(n) + Mag::of(4.0 * PORTABLE_ULPS + 6.0)) * U);
-            x.iter().map(|v| v.sub(Interval::new(lo, hi)).meet(Interval::new(f64::NEG_INFINITY, 0.0)).widen(slack)).collect()
+            let slack =
+                Mag::of(4.0) * U * (m + m) + expm1((m + m + Mag::count(n) + Mag::of(4.0 * PORTABLE_ULPS + 6.0)) * U);
+            x.iter()
+                .map(|v| v.sub(Interval::new(lo, hi)).meet(Interval::new(f64::NEG_INFINITY, 0.0)).widen(slack))
+                .collect()
         };
         Array::new(x[0].shape.clone(), flat_rows(x[0].data.len() / n, row))
     }

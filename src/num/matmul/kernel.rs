@@ -74,7 +74,8 @@ unsafe fn tile_of<S: Simd, const M: usize, const V: usize>(simd: S, k: usize, a:
     let blocks = k.div_ceil(BLOCK);
     for block in 0..blocks - 1 {
         // SAFETY: all blocks but the last are whole, and their groups are readable.
-        let mut acc = unsafe { chain::<S, M, V>(simd, BLOCK, a.add(block * BLOCK * group_a), b.add(block * BLOCK * group_b)) };
+        let mut acc =
+            unsafe { chain::<S, M, V>(simd, BLOCK, a.add(block * BLOCK * group_a), b.add(block * BLOCK * group_b)) };
         let level = block.trailing_ones() as usize;
         for left in &waiting.0[..level] {
             // SAFETY: the bits below `level` are set, so earlier blocks stored these levels.
