@@ -7,6 +7,7 @@
 mod array;
 mod graph;
 mod index;
+pub mod walk;
 
 pub use array::{Array, Tensor, elements};
 pub use graph::{Graph, GraphBuilder, Leaf, LeafKind, Node, Origin, Shaped, ValueId};

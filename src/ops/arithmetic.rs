@@ -290,8 +290,14 @@ impl RevNode for Div {
             }))
         };
         let denominator = || {
+            let (a, b) = (&x[0], &x[1]);
+            let peak = |i: usize| {
+                let inv = Mag::ONE.div_lower(b.hull(i).mig());
+                let (g, p) = (ybar.run_mag(i), a.run_mag(i));
+                g * p + (g + p) * inv + b.run_mag(i) * b.run_mag(i)
+            };
+            let peak = if ybar.run_only() { Mag::ZERO } else { (0..ybar.len()).fold(Mag::ZERO, |m, i| m.max(peak(i))) };
             Bound::of_pairs(map(ybar.len(), |i| {
-                let (a, b) = (&x[0], &x[1]);
                 let (p, below) = (ybar.mag(i) * a.mag(i), b.hull(i).mig());
                 let exact = p.div_lower(b.centre(i).mig()).div_lower(b.centre(i).mig());
                 // with p = ȳa: (e_p + |p/b²|·(2|b|e_b + e_b²))/(|b|−e_b)²
@@ -308,6 +314,7 @@ impl RevNode for Div {
                 };
                 (carried, local)
             }))
+            .with_peak(peak)
         };
         vec![wanted[0].then(numerator), wanted[1].then(denominator)]
     }

@@ -1,6 +1,7 @@
 //! Matrix products of values, of their error bounds and of their ranges: what MatMul and Conv share.
 
 use super::{Approx, Bound};
+use crate::num::mag::max_of;
 use crate::num::matmul::{View, batched, matmul_f64, matmul_up};
 use crate::num::{Interval, Mag, lemma, reduce};
 
@@ -117,7 +118,9 @@ impl Product {
                 };
             }
         }
-        Bound { carried, local, undecided: Vec::new() }
+        // every partial sum of any order is at most (1+nu)·Σ|a||b| (+ the bias)
+        let peak = max_of(&total) + bias.map_or(Mag::ZERO, |b| max_of(&b.run));
+        Bound { carried, local, peak: peak * (Mag::ONE + lemma::growth(self.k + 2)) }
     }
 
     /// Range of the product over all orders, with or without FMA.

@@ -27,7 +27,7 @@
 //! As MatMul; the seeds' ConvBackward for the three gradients.
 
 use super::contraction::{Bias, Factor, Layout, Product};
-use super::gather::{sum_error, sum_range};
+use super::gather::{sum_bound, sum_error, sum_range};
 use super::{Approx, Bound, PerOperand, RevNode, map, map_rows};
 use crate::ir::{Array, Shaped, Tensor, elements};
 use crate::num::{Arith, Interval, Mag, reduce};
@@ -253,9 +253,10 @@ impl Sizes {
 
 /// Bounds of all groups, brought back to the layout of a tensor.
 fn gather_bounds(groups: Vec<Bound>, back: impl Fn(&[Vec<Mag>]) -> Vec<Mag>) -> Bound {
+    let peak = groups.iter().fold(Mag::ZERO, |m, b| m.max(b.peak));
     let carried: Vec<Vec<Mag>> = groups.iter().map(|b| b.carried.clone()).collect();
     let local: Vec<Vec<Mag>> = groups.into_iter().map(|b| b.local).collect();
-    Bound { carried: back(&carried), local: back(&local), undecided: Vec::new() }
+    Bound { carried: back(&carried), local: back(&local), peak }
 }
 
 impl Shaped for Conv {
@@ -483,7 +484,7 @@ impl RevNode for Conv {
             };
             gather_bounds((0..s.groups).map(group).collect(), |rows| rows.concat())
         };
-        let bias = || Bound::of_pairs(map_rows(s.groups * s.cout, |o| sum_error(ybar, s.of_channel(o))));
+        let bias = || sum_bound(map_rows(s.groups * s.cout, |o| sum_error(ybar, s.of_channel(o))));
         let mut out = vec![wanted[0].then(input), wanted[1].then(kernel)];
         out.extend(wanted.get(2).map(|&w| w.then(bias)));
         out

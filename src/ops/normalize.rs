@@ -256,7 +256,10 @@ impl RevNode for Normalize {
                 })
                 .collect()
         };
-        Bound::of_pairs(flat_rows(y.len() / n, row))
+        // squares, and their sum, of every run
+        let top = (0..x[0].len()).fold(Mag::ZERO, |m, i| m.max(x[0].run_mag(i)));
+        let peak = Mag::of(8.0) * top * top * Mag::count(n);
+        Bound::of_pairs(flat_rows(y.len() / n, row)).with_peak(peak)
     }
 
     fn vjp_bound(&self, x: &[Approx], _: &Approx, ybar: &Approx, _: &[bool]) -> PerOperand<Bound> {

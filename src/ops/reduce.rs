@@ -23,7 +23,7 @@
 //! ## References
 //! Higham, §4.2; Jeannerod & Rump 2013.
 
-use super::gather::{sum_error, sum_range};
+use super::gather::{sum_bound, sum_error, sum_range};
 use super::{Approx, Bound, Centre, PerOperand, RevNode, map, map_rows, rows_of};
 use crate::ir::{Array, Shaped, Tensor, elements};
 use crate::num::format::HALF_ETA;
@@ -117,7 +117,7 @@ impl RevNode for Sum {
 
     fn forward_bound(&self, x: &[Approx], _: &Approx) -> Bound {
         let (_, rows, n) = rows(x[0].shape);
-        Bound::of_pairs(map_rows(rows, |r| sum_error(&x[0], r * n..(r + 1) * n)))
+        sum_bound(map_rows(rows, |r| sum_error(&x[0], r * n..(r + 1) * n)))
     }
 
     fn vjp_bound(&self, x: &[Approx], _: &Approx, ybar: &Approx, _: &[bool]) -> PerOperand<Bound> {
@@ -204,7 +204,7 @@ impl RevNode for Mean {
         let (_, rows, n) = rows(x[0].shape);
         let one = |r: usize| {
             let d = self.divisor(r);
-            let (carried, local) = sum_error(&x[0], r * n..(r + 1) * n);
+            let (carried, local, total) = sum_error(&x[0], r * n..(r + 1) * n);
             let (carried, local) = (carried.div_lower(d), local.div_lower(d));
             // the quotient before its rounding: |q| ≤ (|fl(q)| + η)/(1−u), or the centre's and all that
             // was added to it
@@ -214,9 +214,9 @@ impl RevNode for Mean {
             };
             let nothing =
                 carried.is_zero() && local.is_zero() && (r * n..(r + 1) * n).all(|i| x[0].run_mag(i).is_zero());
-            (carried, if nothing { Mag::ZERO } else { local + self.division(y.run_only(), d, exact) })
+            (carried, if nothing { Mag::ZERO } else { local + self.division(y.run_only(), d, exact) }, total)
         };
-        Bound::of_pairs(map_rows(rows, one))
+        sum_bound(map_rows(rows, one))
     }
 
     fn vjp_bound(&self, x: &[Approx], _: &Approx, ybar: &Approx, _: &[bool]) -> PerOperand<Bound> {

@@ -173,7 +173,7 @@ impl<'m> Lowering<'m> {
         let form = match registry::find(&node.domain, &node.op, opset) {
             Ok(form) => form,
             Err(d) => {
-                let d = place(d);
+                let d = place(*d);
                 self.refuse(node, Some(d));
                 return;
             }
