@@ -1,0 +1,116 @@
+//! Runs elementary kernels through all 2^32 binary32 inputs.
+//!
+//! `cargo run --release --example exhaust -- [--threads N] NAME …` prints, per kernel, the largest
+//! relative error with its input, and how many inputs round to another binary32 number than the true
+//! value; those are checked against MPFR. It fails when a kernel leaves its stated bound. `pow:P` runs
+//! the power with the fixed exponent P.
+
+#[path = "../src/num/elementary/reference.rs"]
+mod reference;
+
+use std::time::Instant;
+
+use certify::num::elementary::{KERNELS, REL, pow, round32};
+use rayon::prelude::*;
+use reference::{BITS, oracle};
+use rug::Float;
+
+/// What one stretch of inputs showed.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    /// Largest relative error against the reference, and its input.
+    worst: f64,
+    at: u32,
+    /// Inputs whose result rounds differently, and the last of them.
+    misrounded: u64,
+    misrounded_at: u32,
+    /// Results that aren't even on the right side of the range, or NaN where a number is due.
+    wrong: u64,
+    wrong_at: u32,
+}
+
+impl Seen {
+    fn join(self, o: Seen) -> Seen {
+        let (worst, at) = if o.worst > self.worst { (o.worst, o.at) } else { (self.worst, self.at) };
+        Seen {
+            worst,
+            at,
+            misrounded: self.misrounded + o.misrounded,
+            misrounded_at: if o.misrounded > 0 { o.misrounded_at } else { self.misrounded_at },
+            wrong: self.wrong + o.wrong,
+            wrong_at: if o.wrong > 0 { o.wrong_at } else { self.wrong_at },
+        }
+    }
+}
+
+fn run(
+    f: impl Fn(f64) -> f64 + Sync,
+    reference: impl Fn(f64) -> f64 + Sync,
+    exact: impl Fn(f32) -> Float + Sync,
+) -> Seen {
+    let stretch = |part: u32| {
+        let mut seen = Seen::default();
+        for bits in part << 20..=part << 20 | 0xf_ffff {
+            let x = f32::from_bits(bits);
+            if !x.is_finite() {
+                continue;
+            }
+            let (got, want) = (f(f64::from(x)), reference(f64::from(x)));
+            let size = want.abs();
+            if (3e-46..7e38).contains(&size) {
+                let err = ((got - want) / want).abs();
+                if err > seen.worst || err.is_nan() {
+                    (seen.worst, seen.at) = (if err.is_nan() { f64::INFINITY } else { err }, bits);
+                }
+            } else if round32(got) != round32(want) && !(got.is_nan() && want.is_nan()) {
+                seen.wrong += 1;
+                seen.wrong_at = bits;
+            }
+            // The reference itself may lie a little on the wrong side of a tie: MPFR decides.
+            if round32(got) != round32(want) && !want.is_nan() {
+                let (got, exact) = (round32(got), exact(x));
+                // MPFR has no subnormals: the distances to both neighbours decide.
+                let d = |y: f32| Float::with_val(BITS, &exact - y).abs();
+                if got.is_finite() && (d(got) > d(got.next_up()) || d(got) > d(got.next_down())) {
+                    seen.misrounded += 1;
+                    seen.misrounded_at = bits;
+                }
+            }
+        }
+        seen
+    };
+    (0..1u32 << 12).into_par_iter().map(stretch).reduce(Seen::default, Seen::join)
+}
+
+fn main() {
+    let mut names: Vec<String> = std::env::args().skip(1).collect();
+    if names.first().is_some_and(|a| a == "--threads") {
+        let n = names.get(1).and_then(|n| n.parse().ok()).expect("--threads takes a number");
+        rayon::ThreadPoolBuilder::new().num_threads(n).build_global().expect("the pool is built once");
+        names.drain(..2);
+    }
+    let mut failed = false;
+    for name in names {
+        let start = Instant::now();
+        let seen = if let Some(p) = name.strip_prefix("pow:") {
+            let p: f32 = p.parse().expect("pow:P takes a number");
+            let exact = |x: f32| rug::ops::Pow::pow(Float::with_val(BITS, x), Float::with_val(BITS, p));
+            let p = f64::from(p);
+            run(|x| pow(x, p), |x| core_math::pow(x, p), exact)
+        } else {
+            let kernel = KERNELS.iter().find(|k| k.name == name).expect("a kernel's name");
+            run(kernel.f, reference::reference(kernel.name), |x| oracle(kernel.name, x))
+        };
+        let Seen { worst, at, misrounded, misrounded_at, wrong, wrong_at } = seen;
+        println!(
+            "{name}: relative error 2^{:.3} at {:e} ({at:#010x}); {misrounded} misrounded (last {misrounded_at:#010x}); {wrong} wrong (last {wrong_at:#010x}); {:.0} s",
+            worst.log2(),
+            f32::from_bits(at),
+            start.elapsed().as_secs_f64()
+        );
+        failed |= worst > REL || wrong > 0;
+    }
+    if failed {
+        std::process::exit(1);
+    }
+}

@@ -1,0 +1,133 @@
+//! The project's own elementary functions: binary64 kernels for binary32 arguments.
+//!
+//! Each kernel takes a binary64 number that holds a binary32 value exactly, and returns the function
+//! in binary64 with a relative error of at most [`REL`]; [`round32`] of that is within [`ULPS`] units
+//! in the last place of the true value, subnormals included. Only + − × ÷ √ and bit operations are
+//! used, in a fixed order, so that the bits are the same on every machine, and most kernels have no
+//! branches, so that [`map`] runs them in vectors.
+//!
+//! The bound holds for every finite argument of the domain whose result lies in the range of binary32,
+//! [2^−150, 2^128]; results beyond it are on the same side of that range as the true ones, so that they
+//! round to the same zero or infinity. Outside the domain the result is NaN, at poles infinite.
+//!
+//! Kernels, with the largest relative error seen and the input where it was seen, are listed in
+//! [`KERNELS`].
+
+mod exp;
+mod gauss;
+mod inverse;
+mod log;
+mod trig;
+
+pub use exp::{cosh, exp, expm1, sigmoid, sinh, softplus, tanh};
+pub use gauss::{erf, erf_derivative, erfc};
+pub use inverse::{acos, acosh, asin, asinh, atan, atanh};
+pub use log::{log, log1p, pow};
+pub use trig::{cos, sin, tan};
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+/// Relative error of every kernel: 2^−48. Established in the comments of each, with room to spare, and
+/// measured (see [`KERNELS`]).
+pub const REL: f64 = 1.0 / (1u64 << 48) as f64;
+
+/// Error of [`round32`] of a kernel's result, in units in the last place of the true value:
+/// ½ + 2^24·[`REL`] = ½ + 2^−24.
+// For |f| in [2^e, 2^(e+1)) an ulp is 2^(e−23) and the kernel is within REL·2^(e+1) = REL·2^24 ulp;
+// rounding adds half an ulp. Where the ulp is that of subnormals it is larger and the same holds.
+// At |f| just below 2^(e+1) the result may have the larger ulp of the next binade: it is then 2^(e+1)
+// itself, the nearest number from either side, at a distance below the same bound.
+pub const ULPS: f64 = 0.5 + (1u64 << 24) as f64 * REL;
+
+/// Rounds a kernel's result to binary32: to nearest even, gradually underflowing.
+#[inline(always)]
+pub fn round32(x: f64) -> f32 {
+    x as f32
+}
+
+/// A kernel of one argument with what is known of it.
+pub struct Kernel {
+    /// Its name.
+    pub name: &'static str,
+    /// The kernel itself.
+    pub f: fn(f64) -> f64,
+    /// Bit patterns of the binary32 inputs with the largest errors.
+    pub worst: &'static [u32],
+}
+
+/// All kernels of one argument.
+pub const KERNELS: &[Kernel] = &[
+    Kernel { name: "exp", f: exp, worst: &[] },
+    Kernel { name: "expm1", f: expm1, worst: &[] },
+    Kernel { name: "log", f: log, worst: &[] },
+    Kernel { name: "log1p", f: log1p, worst: &[] },
+    Kernel { name: "tanh", f: tanh, worst: &[] },
+    Kernel { name: "sigmoid", f: sigmoid, worst: &[] },
+    Kernel { name: "softplus", f: softplus, worst: &[] },
+    Kernel { name: "erf", f: erf, worst: &[] },
+    Kernel { name: "erfc", f: erfc, worst: &[] },
+    Kernel { name: "erf_derivative", f: erf_derivative, worst: &[] },
+    Kernel { name: "sin", f: sin, worst: &[] },
+    Kernel { name: "cos", f: cos, worst: &[] },
+    Kernel { name: "tan", f: tan, worst: &[] },
+    Kernel { name: "asin", f: asin, worst: &[] },
+    Kernel { name: "acos", f: acos, worst: &[] },
+    Kernel { name: "atan", f: atan, worst: &[] },
+    Kernel { name: "sinh", f: sinh, worst: &[] },
+    Kernel { name: "cosh", f: cosh, worst: &[] },
+    Kernel { name: "asinh", f: asinh, worst: &[] },
+    Kernel { name: "acosh", f: acosh, worst: &[] },
+    Kernel { name: "atanh", f: atanh, worst: &[] },
+];
+
+/// `out[i]` = [`round32`]`(f(x[i]))` for every entry, in vectors and on all threads.
+///
+/// Panics when the lengths differ.
+pub fn map(out: &mut [f32], x: &[f32], f: impl Fn(f64) -> f64 + Copy + Send + Sync) {
+    assert_eq!(out.len(), x.len(), "map: lengths");
+    const PIECE: usize = 1 << 13;
+    if x.len() <= PIECE {
+        Arch::new().dispatch(Map { out, x, f });
+    } else {
+        out.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).for_each(|(out, x)| Arch::new().dispatch(Map { out, x, f }));
+    }
+}
+
+struct Map<'a, F> {
+    out: &'a mut [f32],
+    x: &'a [f32],
+    f: F,
+}
+
+impl<F: Fn(f64) -> f64> WithSimd for Map<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (y, &x) in self.out.iter_mut().zip(self.x) {
+            *y = round32((self.f)(f64::from(x)));
+        }
+    }
+}
+
+/// c[0] + z·(c[1] + z·(…)), by Horner's rule.
+#[inline(always)]
+fn poly<const N: usize>(z: f64, c: &[f64; N]) -> f64 {
+    let mut p = c[N - 1];
+    for i in (0..N - 1).rev() {
+        p = p * z + c[i];
+    }
+    p
+}
+
+/// ln 2 in two parts; the first has 42 bits, so that its product with an exponent is exact.
+const LN2_HI: f64 = 0.6931471805598903;
+const LN2_LO: f64 = 5.497923018708371e-14;
+
+/// Adding it rounds a number below 2^51 to an integer, which then stands in the low bits.
+const SHIFT: f64 = 6_755_399_441_055_744.0; // 1.5·2^52
+
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;

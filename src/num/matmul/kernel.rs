@@ -1,0 +1,263 @@
+//! The micro-kernel: one tile of the output over one chunk of the contraction, and packing.
+
+use std::mem::MaybeUninit;
+
+use pulp::Simd;
+
+use crate::num::reduce::BLOCK;
+
+/// Vectors per row of a tile.
+pub(super) const VECTORS: usize = 2;
+
+/// Most rows of a tile.
+pub(super) const MAX_ROWS: usize = 12;
+
+/// Products per chunk; a power of two of blocks, so that a full chunk is a subtree.
+pub(super) const CHUNK: usize = 8 * BLOCK;
+
+/// Levels of the split inside a chunk: a chunk has at most 2^LEVELS blocks.
+const LEVELS: usize = (CHUNK / BLOCK).trailing_zeros() as usize;
+
+/// Rows of a tile on this instruction set: as many accumulators as registers allow.
+#[inline(always)]
+pub(super) fn tile_rows<S: Simd>() -> usize {
+    if S::REGISTER_COUNT >= 32 { MAX_ROWS } else { 6 }
+}
+
+/// Where the results of a tile go. `parts` are the tile's results of earlier chunks that are due to
+/// be added, the most recent first.
+pub(super) struct Out<'a> {
+    /// Addresses of earlier results, each a tile of `tile_rows` rows of `width` numbers.
+    pub parts: &'a [*const f32],
+    /// Address of the result.
+    pub to: *mut f32,
+    /// Distance between rows and between columns of the result.
+    pub strides: (usize, usize),
+    /// How many rows and columns to write.
+    pub size: (usize, usize),
+}
+
+/// Computes a tile: `size.0` rows (of `a`) times `size.1` columns (of `b`) over `k` products.
+///
+/// `a` holds, for each product, `tile_rows` numbers; `b` holds VECTORS vectors.
+///
+/// # Safety
+/// `a` and `b` are readable for `k` groups, `out.parts` for whole tiles, and `out.to` is writable at
+/// `size` entries with `strides`, by this thread alone.
+#[inline(always)]
+pub(super) unsafe fn tile<S: Simd>(simd: S, k: usize, a: *const f32, b: *const f32, out: &Out) {
+    let narrow = out.size.1 <= S::F32_LANES;
+    // Fewer rows cost less; a tile is never higher than `tile_rows`. Rows and vectors beyond the size are
+    // computed from the padding and not written.
+    macro_rules! rows {
+        ($($rows:literal)+) => {
+            match (out.size.0, narrow) {
+                $(
+                    // SAFETY: the caller's contract.
+                    (..=$rows, true) => unsafe { tile_of::<S, $rows, 1>(simd, k, a, b, out) },
+                    (..=$rows, false) => unsafe { tile_of::<S, $rows, 2>(simd, k, a, b, out) },
+                )+
+                _ => unreachable!("a tile has at most {MAX_ROWS} rows"),
+            }
+        };
+    }
+    if S::REGISTER_COUNT >= 32 { rows!(1 2 4 8 12) } else { rows!(1 2 4 6) }
+}
+
+/// # Safety
+/// As [`tile`], with `size` at most `M` rows and `V` vectors.
+#[inline(always)]
+unsafe fn tile_of<S: Simd, const M: usize, const V: usize>(simd: S, k: usize, a: *const f32, b: *const f32, out: &Out) {
+    let (group_a, group_b) = (tile_rows::<S>(), VECTORS * S::F32_LANES);
+    // Level l, M·V vectors, holds the sum of 2^l blocks while bit l of the block's number is set.
+    let mut waiting = Waiting([const { [[MaybeUninit::<S::f32s>::uninit(); V]; M] }; LEVELS]);
+    let blocks = k.div_ceil(BLOCK);
+    for block in 0..blocks - 1 {
+        // SAFETY: all blocks but the last are whole, and their groups are readable.
+        let mut acc =
+            unsafe { chain::<S, M, V>(simd, BLOCK, a.add(block * BLOCK * group_a), b.add(block * BLOCK * group_b)) };
+        let level = block.trailing_ones() as usize;
+        for left in &waiting.0[..level] {
+            // SAFETY: the bits below `level` are set, so earlier blocks stored these levels.
+            unsafe { add(simd, left.as_ptr().cast(), V, &mut acc) };
+        }
+        for (to, row) in waiting.0[level].iter_mut().zip(&acc) {
+            for (to, &x) in to.iter_mut().zip(row) {
+                to.write(x);
+            }
+        }
+    }
+    let last = blocks - 1;
+    let done = last * BLOCK;
+    // SAFETY: the last block's groups are readable.
+    let mut acc = unsafe { chain::<S, M, V>(simd, k - done, a.add(done * group_a), b.add(done * group_b)) };
+    // The last block takes in all that waits, from the lowest level up.
+    for (level, left) in waiting.0.iter().enumerate() {
+        if last >> level & 1 == 1 {
+            // SAFETY: bit `level` is set, so an earlier block stored this level.
+            unsafe { add(simd, left.as_ptr().cast(), V, &mut acc) };
+        }
+    }
+    for &part in out.parts {
+        // SAFETY: parts are whole tiles.
+        unsafe { add(simd, part.cast(), VECTORS, &mut acc) };
+    }
+    // SAFETY: the caller's contract on `out.to`.
+    unsafe { store::<S, M, V>(&acc, out) };
+}
+
+/// Partial results that wait for their neighbours, at the start of a cache line.
+#[repr(align(64))]
+struct Waiting<T>([T; LEVELS]);
+
+/// One block: a chain of multiply–adds from 0 for every entry of the tile.
+///
+/// A function of its own, so that the accumulators stay in registers: nothing here takes their address.
+///
+/// # Safety
+/// `a` and `b` are readable for `k` groups.
+#[inline(always)]
+unsafe fn chain<S: Simd, const M: usize, const V: usize>(
+    simd: S,
+    k: usize,
+    mut a: *const f32,
+    mut b: *const f32,
+) -> [[S::f32s; V]; M] {
+    let zero = simd.splat_f32s(0.0);
+    let mut acc = [[zero; V]; M];
+    for _ in 0..k {
+        // SAFETY: group number `_` < k.
+        unsafe {
+            let mut bs = [zero; V];
+            for (v, bv) in bs.iter_mut().enumerate() {
+                *bv = b.cast::<S::f32s>().add(v).read_unaligned();
+            }
+            for (i, row) in acc.iter_mut().enumerate() {
+                let ai = simd.splat_f32s(*a.add(i));
+                for (c, &bv) in row.iter_mut().zip(&bs) {
+                    *c = simd.mul_add_f32s(ai, bv, *c);
+                }
+            }
+            a = a.add(tile_rows::<S>());
+            b = b.add(VECTORS * S::F32_LANES);
+        }
+    }
+    acc
+}
+
+/// Adds a tile in memory, on the left: M rows, `stride` vectors apart.
+///
+/// # Safety
+/// The rows are readable.
+#[inline(always)]
+unsafe fn add<S: Simd, const M: usize, const V: usize>(
+    simd: S,
+    left: *const S::f32s,
+    stride: usize,
+    acc: &mut [[S::f32s; V]; M],
+) {
+    for (i, row) in acc.iter_mut().enumerate() {
+        for (v, r) in row.iter_mut().enumerate() {
+            // SAFETY: the caller's contract.
+            *r = simd.add_f32s(unsafe { left.add(i * stride + v).read_unaligned() }, *r);
+        }
+    }
+}
+
+/// # Safety
+/// `out.to` is writable at `out.size` entries with `out.strides`.
+#[inline(always)]
+unsafe fn store<S: Simd, const M: usize, const V: usize>(acc: &[[S::f32s; V]; M], out: &Out) {
+    let ((rows, cols), (row_stride, col_stride)) = (out.size, out.strides);
+    if cols == V * S::F32_LANES && col_stride == 1 {
+        for (i, row) in acc.iter().enumerate() {
+            if i < rows {
+                for (v, &x) in row.iter().enumerate() {
+                    // SAFETY: i < rows, and v < V vectors make up the columns.
+                    unsafe { out.to.add(i * row_stride).cast::<S::f32s>().add(v).write_unaligned(x) };
+                }
+            }
+        }
+    } else {
+        // A copy, so that the accumulators themselves need no address.
+        let copy = *acc;
+        for (i, row) in copy.iter().enumerate().take(rows) {
+            let from = row.as_ptr().cast::<f32>();
+            for j in 0..cols {
+                // SAFETY: i < rows and j < cols, which is at most V vectors.
+                unsafe { *out.to.add(i * row_stride + j * col_stride) = *from.add(j) };
+            }
+        }
+    }
+}
+
+/// Packs a `k × n` matrix into panels of `width` columns: for each panel and each product p, the
+/// panel's `width` numbers, missing ones 0.
+///
+/// # Safety
+/// `from` is readable at every p·`k_stride` + j·`n_stride`, and `to` has `k · width · ⌈n/width⌉` entries.
+#[inline(always)]
+pub(super) unsafe fn pack<S: Simd>(
+    to: &mut [f32],
+    from: *const f32,
+    (k, k_stride): (usize, usize),
+    (n, n_stride): (usize, usize),
+    width: usize,
+) {
+    for (panel, to) in to.chunks_exact_mut(k * width).take(n.div_ceil(width)).enumerate() {
+        let cols = width.min(n - panel * width);
+        // SAFETY: the panel's columns start inside the matrix.
+        let from = unsafe { from.add(panel * width * n_stride) };
+        if cols < width {
+            to.fill(0.0);
+        }
+        // SAFETY: p < k and j < cols throughout; `to` has k·width entries.
+        unsafe {
+            if n_stride == 1 && cols == width && width % S::F32_LANES == 0 {
+                for p in 0..k {
+                    let (from, to) = (from.add(p * k_stride), to.as_mut_ptr().add(p * width));
+                    for v in 0..width / S::F32_LANES {
+                        let x = from.cast::<S::f32s>().add(v).read_unaligned();
+                        to.cast::<S::f32s>().add(v).write_unaligned(x);
+                    }
+                }
+            } else if k_stride == 1 {
+                // Both sides are walked in cache lines: STEP products of all columns at a time.
+                let mut p = 0;
+                while p < k {
+                    let step = STEP.min(k - p);
+                    for j in 0..cols {
+                        let from = from.add(j * n_stride + p);
+                        let to = to.as_mut_ptr().add(p * width + j);
+                        if step == STEP {
+                            let x = from.cast::<[f32; STEP]>().read_unaligned();
+                            for (q, &x) in x.iter().enumerate() {
+                                *to.add(q * width) = x;
+                            }
+                        } else {
+                            for q in 0..step {
+                                *to.add(q * width) = *from.add(q);
+                            }
+                        }
+                    }
+                    p += step;
+                }
+            } else {
+                for p in 0..k {
+                    for j in 0..cols {
+                        *to.get_unchecked_mut(p * width + j) = *from.add(p * k_stride + j * n_stride);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Products that the transposing copy takes at a time: a cache line.
+const STEP: usize = 16;
+
+/// Numbers in a whole tile of this instruction set.
+#[inline(always)]
+pub(super) fn tile_len<S: Simd>() -> usize {
+    tile_rows::<S>() * VECTORS * S::F32_LANES
+}
