@@ -9,7 +9,7 @@ use super::View;
 use super::kernel::{self, CHUNK, Out, VECTORS};
 
 /// Rows and columns of the block of the output that one task computes, at most.
-const BLOCK_ROWS: usize = 144;
+const BLOCK_ROWS: usize = 288;
 const BLOCK_COLS: usize = 512;
 
 /// Below this many products everything stays on the calling thread.
