@@ -74,7 +74,8 @@ unsafe fn tile_of<S: Simd, const M: usize, const V: usize>(simd: S, k: usize, a:
     let blocks = k.div_ceil(BLOCK);
     for block in 0..blocks - 1 {
         // SAFETY: all blocks but the last are whole, and their groups are readable.
-        let mut acc = unsafe { chain::<S, M, V>(simd, BLOCK, a.add(block * BLOCK * group_a), b.add(block * BLOCK * group_b)) };
+        let mut acc =
+            unsafe { chain::<S, M, V>(simd, BLOCK, a.add(block * BLOCK * group_a), b.add(block * BLOCK * group_b)) };
         let level = block.trailing_ones() as usize;
         for left in &waiting.0[..level] {
             // SAFETY: the bits below `level` are set, so earlier blocks stored these levels.
@@ -212,12 +213,23 @@ pub(super) unsafe fn pack<S: Simd>(
         }
         // SAFETY: p < k and j < cols throughout; `to` has k·width entries.
         unsafe {
-            if n_stride == 1 && cols == width && width % S::F32_LANES == 0 {
+            if n_stride == 1 && cols == width && width.is_multiple_of(S::F32_LANES) {
                 for p in 0..k {
                     let (from, to) = (from.add(p * k_stride), to.as_mut_ptr().add(p * width));
                     for v in 0..width / S::F32_LANES {
                         let x = from.cast::<S::f32s>().add(v).read_unaligned();
                         to.cast::<S::f32s>().add(v).write_unaligned(x);
+                    }
+                }
+            } else if n_stride == 1 {
+                let quads = cols - cols % 4;
+                for p in 0..k {
+                    let (from, to) = (from.add(p * k_stride), to.as_mut_ptr().add(p * width));
+                    for j in (0..quads).step_by(4) {
+                        to.add(j).cast::<[f32; 4]>().write_unaligned(from.add(j).cast::<[f32; 4]>().read_unaligned());
+                    }
+                    for j in quads..cols {
+                        *to.add(j) = *from.add(j);
                     }
                 }
             } else if k_stride == 1 {

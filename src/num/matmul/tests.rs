@@ -98,6 +98,30 @@ fn bits_equal_the_scalar_chains_for_all_shapes() {
 }
 
 #[test]
+fn bits_do_not_depend_on_the_instruction_set() {
+    let mut archs = vec![("scalar", pulp::Arch::Scalar), ("best", pulp::Arch::new())];
+    #[cfg(target_arch = "x86_64")]
+    if let Some(v3) = pulp::x86::V3::try_new() {
+        archs.push(("avx2", pulp::Arch::V3(v3)));
+    }
+    for (m, n, k) in [(1, 1, 1), (7, 9, 65), (1, 37, 300), (37, 1, 300), (13, 17, 1025), (32, 70, 129)] {
+        let (a, b) = (numbers(m * k, 11), numbers(k * n, 12));
+        for transposed in [false, true] {
+            let vb = if transposed { View::rows(&b, k).t() } else { View::rows(&b, n) };
+            for &(name, arch) in &archs {
+                let mut c = vec![f32::NAN; m * n];
+                super::tiling::batched_on(arch, &mut c, View::rows(&a, k), vb, &[(0, 0)], (m, n, k));
+                for (at, got) in c.iter().enumerate() {
+                    let column: Vec<f32> = (0..k).map(|p| b[p * vb.row_stride + at % n * vb.col_stride]).collect();
+                    let (want, _) = dot_reference(&a[at / n * k..][..k], &column);
+                    assert_eq!(got.to_bits(), want.to_bits(), "{m}×{n}×{k} on {name}, entry {at}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn bits_do_not_depend_on_threads() {
     for (m, n, k) in [(129, 1000, 257), (64, 64, 4097), (1, 5000, 1000), (700, 9, 800)] {
         let (a, b) = (numbers(m * k, 3), numbers(k * n, 4));
