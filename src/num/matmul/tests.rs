@@ -240,6 +240,42 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    /// |computed − exact| ≤ ((1+u)^h − 1)·Σ|ab| + n·(η/2)·(1+u)^h, with cancellation and underflow.
+    #[test]
+    fn the_error_is_within_the_recorded_height(
+        pairs in prop::collection::vec((-1.0..1.0f32, -1.0..1.0f32), 0..200),
+        scale in -80i32..20,
+        cancel in any::<bool>(),
+    ) {
+        let s = 2f32.powi(scale);
+        let mut a: Vec<f32> = pairs.iter().map(|p| p.0 * s).collect();
+        let mut b: Vec<f32> = pairs.iter().map(|p| p.1 * s).collect();
+        if cancel {
+            a.extend(a.clone());
+            b.extend(b.iter().map(|x| -x).collect::<Vec<f32>>());
+        }
+        let k = a.len();
+        let mut c = [f32::NAN];
+        matmul(&mut c, View::rows(&a, k), View::rows(&b, 1), 1, 1, k);
+        let (mut exact, mut sum, mut growth) = (Float::new(900), Float::new(900), Float::with_val(900, 1));
+        for (&x, &y) in a.iter().zip(&b) {
+            let t = Float::with_val(60, x) * y;
+            exact += &t;
+            sum += t.abs();
+        }
+        let u = Float::with_val(900, 1) >> 24;
+        for _ in 0..height(k) {
+            growth *= Float::with_val(900, 1 + &u);
+        }
+        let underflow = (Float::with_val(900, k) >> 150) * &growth;
+        let bound = sum * (growth - 1u32) + underflow;
+        let err = Float::with_val(900, exact - c[0]).abs();
+        prop_assert!(err <= bound, "{err:e} > {bound:e}");
+    }
+}
+
 #[test]
 fn binary64_products_are_within_their_bound() {
     for (m, n, k) in [(1, 1, 1), (3, 4, 2), (2, 2, 1000), (17, 5, 65), (4, 4, 0)] {
