@@ -155,6 +155,10 @@ fn powers_at_the_edges() {
     }
     assert!(pow(-2.0, 0.5).is_nan());
     assert!(pow(f64::NAN, 2.0).is_nan());
+    assert_eq!(pow(f64::INFINITY, -0.5), 0.0);
+    assert_eq!(pow(0.0, -0.5), f64::INFINITY);
+    assert_eq!(pow(-3.0, 3.0), -pow(3.0, 3.0));
+    assert_eq!(pow(-3.0, 4.0), pow(3.0, 4.0));
 }
 
 proptest! {
@@ -186,7 +190,7 @@ fn vectors_and_scalars_have_the_same_bits() {
     let mut y = vec![0.0; x.len()];
     macro_rules! compare {
         ($($f:ident)+) => {$(
-            map(&mut y, &x, $f);
+            map(&mut y, &x, #[inline(always)] |x| $f(x));
             for (&x, &y) in x.iter().zip(&y) {
                 let one = round32(std::hint::black_box($f as fn(f64) -> f64)(f64::from(x)));
                 assert!(one.to_bits() == y.to_bits() || one.is_nan() && y.is_nan(), "{}({x:e})", stringify!($f));
@@ -195,4 +199,16 @@ fn vectors_and_scalars_have_the_same_bits() {
     }
     compare!(exp expm1 log log1p tanh sigmoid softplus erf erfc erf_derivative sin cos tan asin acos atan sinh cosh);
     compare!(asinh acosh atanh);
+    for p in [0.7, -3.0] {
+        map(
+            &mut y,
+            &x,
+            #[inline(always)]
+            |x| pow(x, p),
+        );
+        for (&x, &y) in x.iter().zip(&y) {
+            let one = round32(std::hint::black_box(pow as fn(f64, f64) -> f64)(f64::from(x), p));
+            assert!(one.to_bits() == y.to_bits() || one.is_nan() && y.is_nan(), "pow({x:e}, {p})");
+        }
+    }
 }
