@@ -1,0 +1,87 @@
+//! The literal rung: the seeds' recursion, one error bound per tensor, for the reference run.
+//!
+//! Node bounds are computed per entry and collapsed to the largest before they leave the node
+//! (`linfNorm`); accumulation is TorchLean's `ctxAddBound`, which charges max û(P + C) on *every*
+//! earlier slot at *every* reverse step, also where the contribution is a zero tensor.
+
+use crate::ir::{Array, Tensor, ValueId, elements};
+use crate::num::format::BINARY32;
+use crate::num::mag::max_of;
+use crate::num::{Literal, Mag, Tracked};
+use crate::ops::RevGraph;
+use crate::seed::Seed;
+use crate::spec::textbook::{self, left_fold};
+
+/// The reference run and its bounds.
+#[derive(Debug)]
+pub struct ReferenceRun {
+    /// Forward values of the reference runtime.
+    pub values: Vec<Tensor>,
+    /// One forward error bound per value.
+    pub eps: Vec<Mag>,
+    /// Cotangents of the reference runtime.
+    pub cotangents: Vec<Option<Tensor>>,
+    /// One error bound per cotangent.
+    pub cotangent_eps: Vec<Option<Mag>>,
+}
+
+/// Runs the reference runtime in binary32 with the seeds' error formulas beside it.
+///
+/// Values beyond binary32 show as infinite entries and bounds.
+pub fn run(graph: &RevGraph, seeds: &[Seed], wanted: &[bool]) -> ReferenceRun {
+    let a = Literal::new(BINARY32);
+    let values = textbook::eval(graph, &a, |_, _, y| collapse(y));
+    // Zero contributions: slot j is charged û(P_j) at every later node that sends it nothing.
+    let readers = readers(graph, wanted);
+    let cotangents = textbook::backprop(
+        graph,
+        &a,
+        &values,
+        seeds,
+        wanted,
+        |_, c| c.into_iter().map(|t| t.map(collapse)).collect(),
+        |v, contributions| charge_zero_additions(graph, &readers, v, collapse(left_fold(&a, contributions))),
+    );
+    let plain = |x: &Array<Tracked>| Tensor::new(x.shape.clone(), x.data.iter().map(|t| t.value as f32).collect());
+    let eps = |x: &Array<Tracked>| x.data.first().map_or(Mag::ZERO, |t| t.eps);
+    ReferenceRun {
+        eps: values.iter().map(eps).collect(),
+        values: values.iter().map(plain).collect(),
+        cotangent_eps: cotangents.iter().map(|c| c.as_ref().map(eps)).collect(),
+        cotangents: cotangents.iter().map(|c| c.as_ref().map(plain)).collect(),
+    }
+}
+
+/// Every entry gets the tensor's largest error bound.
+fn collapse(mut x: Array<Tracked>) -> Array<Tracked> {
+    let eps = max_of(&x.data.iter().map(|t| t.eps).collect::<Vec<Mag>>());
+    x.data.iter_mut().for_each(|t| t.eps = eps);
+    x
+}
+
+/// How many nodes send a cotangent to each value.
+fn readers(graph: &RevGraph, wanted: &[bool]) -> Vec<usize> {
+    let mut n = vec![0; graph.len()];
+    for node in graph.nodes() {
+        let mut operands = node.operands.clone();
+        operands.sort_unstable();
+        operands.dedup();
+        operands.iter().filter(|o| wanted[o.index()]).for_each(|o| n[o.index()] += 1);
+    }
+    n
+}
+
+/// û of the slot's largest entry, once for every later node that sends it an exact zero.
+// before the first contribution the slot is 0 and costs û(0); afterwards at most û(max|P|), and the
+// final P is taken for all of them, which dominates while |P| grows
+fn charge_zero_additions(graph: &RevGraph, readers: &[usize], v: ValueId, mut x: Array<Tracked>) -> Array<Tracked> {
+    let later = graph.len() - graph.leaves().len().max(v.index() + 1);
+    let silent = later.saturating_sub(readers[v.index()]);
+    if elements(&x.shape) == 0 || silent == 0 {
+        return x;
+    }
+    let top = x.data.iter().fold(0.0f64, |m, t| m.max(t.value.abs()));
+    let charge = Mag::count(silent) * BINARY32.half_ulp(top);
+    x.data.iter_mut().for_each(|t| t.eps += charge);
+    x
+}

@@ -1,0 +1,194 @@
+//! Error bounds, forward and backward.
+//!
+//! [`eval`] and [`backprop`] are a posteriori: they read this run's values and the spec's enclosures,
+//! and bound |R − spec| per entry for the runs R that a [`Centre`] covers: this run (`schedule`), or
+//! every conforming one (`portable`). [`literal`] is the seeds' recursion for the reference run.
+
+pub mod literal;
+
+use crate::ir::{Tensor, ValueId, walk};
+use crate::num::format::{LARGEST, U};
+use crate::num::mag::max_of;
+use crate::num::{Interval, Mag, lemma};
+use crate::ops::{Approx, Bound, Centre, RevGraph, RevNode, map};
+use crate::runtime::Cotangents;
+use crate::seed::Seed;
+use crate::spec::Exact;
+use std::convert::Infallible;
+
+/// What a bound pass reads: one run, and the enclosures of the spec.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence<'a> {
+    /// The graph.
+    pub graph: &'a RevGraph,
+    /// Values of the run.
+    pub values: &'a [Tensor],
+    /// Cotangents of the run.
+    pub cotangents: &'a Cotangents,
+    /// Enclosures.
+    pub exact: &'a Exact,
+}
+
+/// Error bounds of one table (values, or cotangents).
+#[derive(Clone, Debug, Default)]
+pub struct Errors {
+    /// Per entry.
+    pub eps: Vec<Mag>,
+    /// Largest part carried from operands.
+    pub carried: Mag,
+    /// Largest part made by the node itself.
+    pub local: Mag,
+    /// Gates of this node whose branch may differ between spec and covered runs; values only.
+    pub undecided: Vec<u32>,
+}
+
+impl Errors {
+    /// No error at all.
+    pub fn none(n: usize) -> Errors {
+        Errors { eps: vec![Mag::ZERO; n], ..Errors::default() }
+    }
+
+    /// Largest bound.
+    pub fn max(&self) -> Mag {
+        max_of(&self.eps)
+    }
+
+    fn of(b: Bound) -> Errors {
+        let eps = b.total();
+        Errors { carried: max_of(&b.carried), local: max_of(&b.local), eps, undecided: Vec::new() }
+    }
+}
+
+impl<'a> Evidence<'a> {
+    fn value(&self, v: ValueId, errors: &'a [Mag], centre: Centre) -> Approx<'a> {
+        let i = v.index();
+        Approx {
+            shape: &self.values[i].shape,
+            run: &self.values[i].data,
+            spec: &self.exact.values[i],
+            eps: errors,
+            centre,
+            gates: &self.exact.gates[i],
+        }
+    }
+}
+
+/// Bounds that say nothing, where a covered run might overflow.
+// |x_S| + eps ≤ largest finite, and every intermediate of any order as well
+fn checked(mut b: Errors, peak: Mag, spec: &[Interval], centre: Centre) -> Errors {
+    if centre == Centre::Spec {
+        let over = peak.get() > LARGEST || b.eps.iter().zip(spec).any(|(&e, s)| (s.mag() + e).get() > LARGEST);
+        if over {
+            b.eps.fill(Mag::INFINITY);
+            b.local = Mag::INFINITY;
+        }
+    }
+    b
+}
+
+/// Error bounds of all values; `eps_in` bounds the leaves' own errors (usually none).
+pub fn eval(e: Evidence, centre: Centre, eps_in: impl Fn(ValueId) -> Mag) -> Vec<Errors> {
+    let graph = e.graph;
+    let mut errors: Vec<Errors> = Vec::with_capacity(graph.len());
+    for (i, l) in graph.leaves().iter().enumerate() {
+        let eps = eps_in(ValueId(i as u32));
+        errors.push(Errors { eps: vec![eps; l.tensor.data.len()], carried: eps, ..Errors::default() });
+    }
+    for (k, n) in graph.nodes().iter().enumerate() {
+        let v = graph.node_id(k);
+        let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, &errors[o.index()].eps, centre)).collect();
+        let b = n.op.forward_bound(&x, &e.value(v, &[], centre));
+        let peak = b.peak;
+        let undecided = n.op.undecided(&x, &e.value(v, &[], centre));
+        errors.push(Errors { undecided, ..checked(Errors::of(b), peak, &e.exact.values[v.index()], centre) });
+    }
+    errors
+}
+
+/// How errors of contributions add up; see [`backprop`].
+///
+/// Arguments: the contributions' values in this run, their enclosures, their error bounds.
+pub type AddBound = fn(&[Tensor], &[Vec<Interval>], &[Errors], Centre) -> Errors;
+
+/// Error bounds of all cotangents.
+///
+/// `add_bound` bounds the sum of a value's contributions from the addends, before the addition
+/// ([`add_bound`] is the rule).
+pub fn backprop(
+    e: Evidence,
+    forward: &[Errors],
+    seeds: &[Seed],
+    wanted: &[bool],
+    centre: Centre,
+    add_bound: AddBound,
+) -> Vec<Option<Errors>> {
+    let walked = walk::down(
+        e.graph,
+        wanted,
+        seeds.iter().map(|s| (s.value, Errors::none(s.cotangent.data.len()))).collect(),
+        |v, n, errors: &Errors, want| {
+            let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, &forward[o.index()].eps, centre)).collect();
+            let y = e.value(v, &forward[v.index()].eps, centre);
+            let run = e.cotangents.total[v.index()].as_ref().expect("the run has a cotangent where bounds have one");
+            let spec = e.exact.cotangents[v.index()].as_deref().expect("and so has the spec");
+            let ybar = Approx { shape: &run.shape, run: &run.data, spec, eps: &errors.eps, centre, gates: &[] };
+            let out = n.op.vjp_bound(&x, &y, &ybar, want);
+            Ok::<_, Infallible>(
+                out.into_iter()
+                    .map(|b| {
+                        b.map(|b| {
+                            let peak = b.peak;
+                            checked(Errors::of(b), peak, &[], centre)
+                        })
+                    })
+                    .collect(),
+            )
+        },
+        |v, contributions| {
+            let i = v.index();
+            if contributions.len() == 1 {
+                return Ok(contributions.into_iter().next().expect("there is one"));
+            }
+            Ok(add_bound(&e.cotangents.parts[i], &e.exact.parts[i], &contributions, centre))
+        },
+    );
+    let total = walked.unwrap_or_else(|e| match e {});
+    total
+        .into_iter()
+        .enumerate()
+        .map(|(i, b)| b.map(|b| checked(b, Mag::ZERO, e.exact.cotangents[i].as_deref().unwrap_or(&[]), centre)))
+        .collect()
+}
+
+/// The rule for accumulation at a shared value.
+///
+/// This run adds in order, P + C each time: Σe_i + Σ u|partial sum|. Another run may add in any order:
+/// Σe_i + (m−1)·u·Σ(|c_i|+e_i) for m contributions.
+pub fn add_bound(run: &[Tensor], spec: &[Vec<Interval>], errors: &[Errors], centre: Centre) -> Errors {
+    let n = errors[0].eps.len();
+    let pairs = map(n, |i| {
+        let carried: Mag = errors.iter().map(|e| e.eps[i]).sum();
+        let local = match centre {
+            Centre::Run => {
+                let mut partial = run[0].data[i];
+                let mut rounding = Mag::ZERO;
+                for c in &run[1..] {
+                    let next = partial + c.data[i];
+                    // adding an exact zero rounds nothing
+                    if partial != 0.0 && c.data[i] != 0.0 {
+                        rounding += U * Mag::of_f32(next);
+                    }
+                    partial = next;
+                }
+                rounding
+            }
+            Centre::Spec => {
+                let mags: Vec<Mag> = spec.iter().zip(errors).map(|(s, e)| s[i].mag() + e.eps[i]).collect();
+                let terms = mags.iter().filter(|m| !m.is_zero()).count();
+                lemma::sum_any_order(terms, mags.into_iter().sum())
+            }
+        };
+        (carried, local)
+    });
+    Errors::of(Bound::of_pairs(pairs))
+}

@@ -1,0 +1,54 @@
+//! [`Arith`]: the scalar arithmetic in which the textbook definitions are evaluated.
+//!
+//! A primitive's definition is written once, over any arithmetic. Evaluated with [`super::Balls`] it
+//! is the specification (an enclosure of the real value), with [`super::Rounded`] it is the reference
+//! runtime (left fold, no FMA, every operation rounded to a format), with [`super::Literal`] it is the
+//! literal rung (value and error carried through the same accumulation).
+
+use super::{Elementary, Pieces};
+
+/// Which entry gets the cotangent where a maximum is attained more than once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ties {
+    /// The first one (max pooling).
+    First,
+    /// All in equal parts (reductions, elementwise maximum).
+    Split,
+}
+
+/// A scalar arithmetic. `sum` and `dot` are operations of their own, because their order matters.
+pub trait Arith: Sync {
+    /// A scalar.
+    type S: Clone + Send + Sync;
+
+    /// A constant that is exact in binary64 and in the arithmetic's format.
+    fn constant(&self, x: f64) -> Self::S;
+    /// −a.
+    fn neg(&self, a: &Self::S) -> Self::S;
+    /// a + b.
+    fn add(&self, a: &Self::S, b: &Self::S) -> Self::S;
+    /// a − b.
+    fn sub(&self, a: &Self::S, b: &Self::S) -> Self::S;
+    /// a·b.
+    fn mul(&self, a: &Self::S, b: &Self::S) -> Self::S;
+    /// a/b.
+    fn div(&self, a: &Self::S, b: &Self::S) -> Self::S;
+    /// An elementary function.
+    fn apply(&self, f: Elementary, a: &Self::S) -> Self::S;
+    /// Σ terms, in order, from 0.
+    fn sum<'a>(&self, terms: impl Iterator<Item = &'a Self::S>) -> Self::S
+    where
+        Self::S: 'a;
+    /// Σ a·b in order, from 0, then + bias.
+    fn dot<'a>(&self, terms: impl Iterator<Item = (&'a Self::S, &'a Self::S)>, bias: Option<&Self::S>) -> Self::S
+    where
+        Self::S: 'a;
+    /// The value at a of a piecewise linear function.
+    fn piece_value(&self, pieces: &Pieces, a: &Self::S) -> Self::S;
+    /// ȳ times the slope at a of a piecewise linear function.
+    fn piece_slope(&self, pieces: &Pieces, a: &Self::S, ybar: &Self::S) -> Self::S;
+    /// The largest of some scalars (at least one).
+    fn max(&self, xs: &[Self::S]) -> Self::S;
+    /// The cotangents of the entries of a maximum.
+    fn max_vjp(&self, xs: &[Self::S], ties: Ties, ybar: &Self::S) -> Vec<Self::S>;
+}

@@ -1,0 +1,367 @@
+//! [`Ball`]: midpoint and radius, an enclosure of a real number; [`Balls`], their arithmetic.
+//!
+//! The midpoint is an MPFR number, the radius a [`Mag`]. Operations round the midpoint to the
+//! precision at hand and put what was lost into the radius, so the exact result stays enclosed.
+//! An operation that MPFR reports as exact adds nothing: exactly known values stay exact.
+
+use super::{Arith, Elementary, Interval, Mag, Pieces, Ties};
+use rug::Float;
+use rug::float::Round;
+use rug::ops::{AddAssignRound, AssignRound};
+use std::cmp::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// A real number known up to `rad`.
+#[derive(Clone, Debug)]
+pub struct Ball {
+    /// Midpoint.
+    pub mid: Float,
+    /// The number lies within this distance of the midpoint.
+    pub rad: Mag,
+}
+
+/// 2^e with |x| ≤ 2^e, or 0.
+#[inline]
+fn size(x: &Float) -> Mag {
+    match x.get_exp() {
+        Some(e) => Mag::exp2(i64::from(e)),
+        None if x.is_zero() => Mag::ZERO,
+        None => Mag::INFINITY,
+    }
+}
+
+/// Half a unit in the last place of a rounded midpoint.
+#[inline]
+fn half_unit(x: &Float) -> Mag {
+    match x.get_exp() {
+        // x = m·2^e with ½ ≤ |m| < 1, so the last of its p bits weighs 2^(e−p).
+        Some(e) => Mag::exp2(i64::from(e) - i64::from(x.prec()) - 1),
+        // MPFR's exponent range makes a rounding to 0 impossible here; NaN and ∞ know nothing.
+        None if x.is_zero() => Mag::ZERO,
+        None => Mag::INFINITY,
+    }
+}
+
+impl Ball {
+    /// The exact value of a binary64 number.
+    pub fn exact(x: f64) -> Ball {
+        Ball { mid: Float::with_val(53, x), rad: Mag::ZERO }
+    }
+
+    /// Is the value known exactly?
+    pub fn is_exact(&self) -> bool {
+        self.rad.is_zero() && self.mid.is_finite()
+    }
+
+    /// Is the value known to be exactly 0?
+    pub fn is_zero(&self) -> bool {
+        self.rad.is_zero() && self.mid.is_zero()
+    }
+
+    /// An upper bound on |x|.
+    pub fn mag(&self) -> Mag {
+        Mag::of(self.mid.to_f64_round(if self.mid.is_sign_negative() { Round::Down } else { Round::Up })) + self.rad
+    }
+
+    /// A binary64 enclosure, rounded outward.
+    pub fn interval(&self) -> Interval {
+        let lo = self.mid.to_f64_round(Round::Down);
+        let hi = self.mid.to_f64_round(Round::Up);
+        Interval::new(lo, hi).widen(self.rad)
+    }
+
+    /// [lower, upper] bounds of |x − a| for a binary64 number a.
+    pub fn distance(&self, a: f64) -> (f64, Mag) {
+        let d = Float::with_val(self.mid.prec().max(53) + 64, &self.mid - a);
+        let (lo, hi) = (d.clone().abs().to_f64_round(Round::Down), d.abs().to_f64_round(Round::Up));
+        let slack = size(&self.mid).max(Mag::of(a)) * Mag::exp2(-i64::from(self.mid.prec().max(53) + 62));
+        let err = self.rad + slack;
+        (Mag::sub_below(lo, err).max(0.0), Mag::of(hi) + err)
+    }
+
+    /// Does the ball contain x, or a value that x enclosed?
+    pub fn contains(&self, x: &Float) -> bool {
+        let p = self.mid.prec().max(x.prec()) + 1200;
+        Float::with_val(p, &self.mid - x).abs() <= self.rad.get()
+    }
+
+    /// Do the two balls have a number in common?
+    pub fn overlaps(&self, o: &Ball) -> bool {
+        let p = self.mid.prec().max(o.mid.prec()) + 1200;
+        Float::with_val(p, &self.mid - &o.mid).abs() <= (self.rad + o.rad).get()
+    }
+
+    /// The smallest ball around both, up to rounding.
+    pub fn hull(&self, o: &Ball, prec: u32) -> Ball {
+        if self.is_exact() && o.is_exact() && self.mid == o.mid {
+            return self.clone();
+        }
+        // |x − m| ≤ max(|a − m| + r_a, |b − m| + r_b) for any m; m near the middle.
+        let m = Float::with_val(prec, &self.mid + &o.mid) / 2u32;
+        let far = |b: &Ball| {
+            let d = Float::with_val(prec, &b.mid - &m);
+            size(&d) + size(&b.mid) * Mag::exp2(-i64::from(prec)) + size(&m) * Mag::exp2(-i64::from(prec)) + b.rad
+        };
+        let rad = far(self).max(far(o));
+        Ball { mid: m, rad }
+    }
+
+    /// Sign relative to a number: Less/Greater when decided, Equal when exactly equal.
+    fn side(&self, k: f64) -> Option<Ordering> {
+        if self.is_exact() {
+            return self.mid.partial_cmp(&k);
+        }
+        let d = Float::with_val(self.mid.prec().max(53) + 64, &self.mid - k);
+        // |x − k| ≥ |mid − k| − rad; the subtraction's own rounding is covered by a factor 1 − 2^−60.
+        let gap = d.clone().abs().to_f64_round(Round::Down) * (1.0 - 1e-15);
+        if gap > self.rad.get() { d.cmp0() } else { None }
+    }
+}
+
+/// Ball arithmetic with a given precision of the midpoints.
+///
+/// Counts the gates that the enclosures could not decide: the caller raises the precision.
+#[derive(Debug)]
+pub struct Balls {
+    /// Bits of the midpoints.
+    pub prec: u32,
+    undecided: AtomicUsize,
+}
+
+impl Balls {
+    /// Arithmetic with `prec` bits.
+    pub fn new(prec: u32) -> Balls {
+        Balls { prec, undecided: AtomicUsize::new(0) }
+    }
+
+    /// How many gates have been left undecided (and enclosed by the hull of both branches) so far.
+    pub fn undecided(&self) -> usize {
+        self.undecided.load(Relaxed)
+    }
+
+    fn rounded(&self, (mid, exact): (Float, Ordering), carried: Mag) -> Ball {
+        let rad = if exact == Ordering::Equal { carried } else { carried + half_unit(&mid) };
+        Ball { mid, rad }
+    }
+
+    /// Candidates of a maximum: indices of all entries that may attain it.
+    fn candidates(&self, xs: &[Ball]) -> Vec<usize> {
+        // the largest certain lower end
+        let mut lead = 0;
+        for (i, x) in xs.iter().enumerate() {
+            if x.mid > xs[lead].mid {
+                lead = i;
+            }
+        }
+        let l = &xs[lead];
+        xs.iter()
+            .enumerate()
+            .filter(|(_, x)| {
+                if l.is_exact() && x.is_exact() {
+                    return x.mid == l.mid;
+                }
+                let d = Float::with_val(self.prec + 64, &l.mid - &x.mid);
+                d.to_f64_round(Round::Down) * (1.0 - 1e-15) <= (l.rad + x.rad).get()
+            })
+            .map(|(i, _)| i)
+            .collect()
+    }
+}
+
+impl Arith for Balls {
+    type S = Ball;
+
+    fn constant(&self, x: f64) -> Ball {
+        Ball::exact(x)
+    }
+
+    fn neg(&self, a: &Ball) -> Ball {
+        Ball { mid: -a.mid.clone(), rad: a.rad }
+    }
+
+    // |(a+b) − mid| ≤ r_a + r_b + half a unit
+    fn add(&self, a: &Ball, b: &Ball) -> Ball {
+        self.rounded(Float::with_val_round(self.prec, &a.mid + &b.mid, Round::Nearest), a.rad + b.rad)
+    }
+
+    fn sub(&self, a: &Ball, b: &Ball) -> Ball {
+        self.rounded(Float::with_val_round(self.prec, &a.mid - &b.mid, Round::Nearest), a.rad + b.rad)
+    }
+
+    // |ab − mid| ≤ |a|r_b + r_a|b| + r_a r_b + half a unit
+    fn mul(&self, a: &Ball, b: &Ball) -> Ball {
+        if a.is_zero() || b.is_zero() {
+            return Ball::exact(0.0);
+        }
+        let carried = product_radius(a, b);
+        self.rounded(Float::with_val_round(self.prec, &a.mid * &b.mid, Round::Nearest), carried)
+    }
+
+    // |a/b − â/b̂| ≤ (r_a + |â/b̂| r_b)/(|b̂| − r_b)
+    fn div(&self, a: &Ball, b: &Ball) -> Ball {
+        let (mid, exact) = Float::with_val_round(self.prec, &a.mid / &b.mid, Round::Nearest);
+        let mut carried = Mag::ZERO;
+        if !a.rad.is_zero() || !b.rad.is_zero() {
+            let below = Mag::sub_below(b.mid.clone().abs().to_f64_round(Round::Down), b.rad);
+            carried = (a.rad + size(&mid) * b.rad).div_lower(below);
+        }
+        if b.mid.is_zero() {
+            return Ball { mid: Float::with_val(self.prec, 0), rad: Mag::INFINITY };
+        }
+        self.rounded((mid, exact), carried)
+    }
+
+    // |f(x) − f(mid)| ≤ rad·sup|f′| over the ball; the evaluation is good to one unit of the last bit
+    fn apply(&self, f: Elementary, a: &Ball) -> Ball {
+        let mid = f.eval(&a.mid, self.prec);
+        if mid.is_nan() {
+            return Ball { mid: Float::with_val(self.prec, 0), rad: Mag::INFINITY };
+        }
+        let carried = if a.rad.is_zero() { Mag::ZERO } else { a.rad * f.slope(a.interval()) };
+        let exact_at_zero = a.is_zero() && mid.is_zero();
+        let rounding = if exact_at_zero { Mag::ZERO } else { half_unit(&mid) + half_unit(&mid) };
+        Ball { mid, rad: carried + rounding }
+    }
+
+    fn sum<'a>(&self, terms: impl Iterator<Item = &'a Ball>) -> Ball {
+        let mut acc = Float::new(self.prec);
+        let mut rad = Mag::ZERO;
+        for t in terms {
+            rad += t.rad;
+            if !t.mid.is_zero() && acc.add_assign_round(&t.mid, Round::Nearest) != Ordering::Equal {
+                rad += half_unit(&acc);
+            }
+        }
+        if acc.is_nan() {
+            rad = Mag::INFINITY;
+        }
+        Ball { mid: acc, rad }
+    }
+
+    fn dot<'a>(&self, terms: impl Iterator<Item = (&'a Ball, &'a Ball)>, bias: Option<&Ball>) -> Ball {
+        let mut acc = Float::new(self.prec);
+        let mut product = Float::new(self.prec);
+        let mut rad = Mag::ZERO;
+        for (a, b) in terms {
+            if !a.rad.is_zero() || !b.rad.is_zero() {
+                rad += product_radius(a, b);
+            }
+            if a.mid.is_zero() || b.mid.is_zero() {
+                continue;
+            }
+            if product.assign_round(&a.mid * &b.mid, Round::Nearest) != Ordering::Equal {
+                rad += half_unit(&product);
+            }
+            if acc.add_assign_round(&product, Round::Nearest) != Ordering::Equal {
+                rad += half_unit(&acc);
+            }
+        }
+        if let Some(b) = bias {
+            rad += b.rad;
+            if acc.add_assign_round(&b.mid, Round::Nearest) != Ordering::Equal {
+                rad += half_unit(&acc);
+            }
+        }
+        if acc.is_nan() {
+            rad = Mag::INFINITY;
+        }
+        Ball { mid: acc, rad }
+    }
+
+    fn piece_value(&self, p: &Pieces, a: &Ball) -> Ball {
+        self.branches(p, a, |i| {
+            let scaled = if p.slopes[i] == 0.0 {
+                Ball::exact(0.0)
+            } else if p.slopes[i] == 1.0 {
+                a.clone()
+            } else {
+                self.mul(&self.constant(p.slopes[i]), a)
+            };
+            if p.offsets[i] == 0.0 { scaled } else { self.add(&scaled, &self.constant(p.offsets[i])) }
+        })
+    }
+
+    fn piece_slope(&self, p: &Pieces, a: &Ball, ybar: &Ball) -> Ball {
+        self.branches(
+            p,
+            a,
+            |i| {
+                if p.slopes[i] == 1.0 { ybar.clone() } else { self.mul(&self.constant(p.slopes[i]), ybar) }
+            },
+        )
+    }
+
+    fn max(&self, xs: &[Ball]) -> Ball {
+        let c = self.candidates(xs);
+        let mut m = xs[c[0]].clone();
+        for &i in &c[1..] {
+            m = m.hull(&xs[i], self.prec);
+        }
+        m
+    }
+
+    fn max_vjp(&self, xs: &[Ball], ties: Ties, ybar: &Ball) -> Vec<Ball> {
+        let mut out = vec![Ball::exact(0.0); xs.len()];
+        // Exactly equal, exactly known entries follow the operator's convention.
+        if let Some(c) = self.winners(xs) {
+            match ties {
+                Ties::First => out[c[0]] = ybar.clone(),
+                Ties::Split => {
+                    let share = self.div(ybar, &self.constant(c.len() as f64));
+                    for i in c {
+                        out[i] = share.clone();
+                    }
+                }
+            }
+        } else {
+            self.undecided.fetch_add(1, Relaxed);
+            let either = ybar.hull(&Ball::exact(0.0), self.prec);
+            for i in self.candidates(xs) {
+                out[i] = either.clone();
+            }
+        }
+        out
+    }
+}
+
+impl Balls {
+    /// The first and the last piece that the enclosure meets.
+    pub fn pieces(&self, p: &Pieces, a: &Ball) -> (usize, usize) {
+        let (mut first, mut last) = (0, 0);
+        for (k, &left) in p.kinks.iter().zip(&p.left_closed) {
+            match a.side(*k) {
+                Some(Ordering::Greater) => (first, last) = (first + 1, last + 1),
+                Some(Ordering::Equal) if !left => (first, last) = (first + 1, last + 1),
+                Some(_) => {}
+                None => last += 1,
+            }
+        }
+        (first, last)
+    }
+
+    /// The entries that attain the maximum, if that is certain: one leads all others, or all that may
+    /// lead are known exactly and equal.
+    pub fn winners(&self, xs: &[Ball]) -> Option<Vec<usize>> {
+        let c = self.candidates(xs);
+        (c.len() == 1 || c.iter().all(|&i| xs[i].is_exact())).then_some(c)
+    }
+
+    /// The branch at a, or the hull of all branches that the enclosure meets.
+    fn branches(&self, p: &Pieces, a: &Ball, branch: impl Fn(usize) -> Ball) -> Ball {
+        let (first, last) = self.pieces(p, a);
+        let mut y = branch(first);
+        if last > first {
+            self.undecided.fetch_add(1, Relaxed);
+            for i in first + 1..=last {
+                y = y.hull(&branch(i), self.prec);
+            }
+        }
+        y
+    }
+}
+
+/// |a|r_b + r_a|b| + r_a r_b.
+#[inline]
+fn product_radius(a: &Ball, b: &Ball) -> Mag {
+    size(&a.mid) * b.rad + a.rad * (size(&b.mid) + b.rad)
+}

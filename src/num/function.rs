@@ -1,0 +1,240 @@
+//! [`Elementary`]: the elementary functions of the specification, by their names.
+//!
+//! Each has an MPFR evaluation (the definition), and a bound on its slope over an interval (the mean
+//! value form of an enclosure needs it). Reference for all derivatives: DLMF §4, §7.
+
+use super::{Interval, Mag};
+use rug::Float;
+use rug::ops::Pow;
+
+/// An elementary function of one real variable.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Elementary {
+    /// eˣ
+    Exp,
+    /// ln x
+    Log,
+    /// √x
+    Sqrt,
+    /// tanh x
+    Tanh,
+    /// 1/(1+e^−x)
+    Sigmoid,
+    /// erf x
+    Erf,
+    /// ln(1+eˣ)
+    Softplus,
+    /// sin x
+    Sin,
+    /// cos x
+    Cos,
+    /// tan x
+    Tan,
+    /// asin x
+    Asin,
+    /// acos x
+    Acos,
+    /// atan x
+    Atan,
+    /// sinh x
+    Sinh,
+    /// cosh x
+    Cosh,
+    /// asinh x
+    Asinh,
+    /// acosh x
+    Acosh,
+    /// atanh x
+    Atanh,
+    /// x^p for a fixed binary32 exponent
+    Pow(f32),
+}
+
+/// A binary64 result of the platform's library (a few ulps) made an upper bound.
+fn above(x: f64) -> Mag {
+    // 2^−20 covers any library error by orders of magnitude.
+    Mag::of(x) * Mag::of(1.0 + 1e-6)
+}
+
+impl Elementary {
+    /// f(x) correctly rounded to within one unit of the `prec`-th bit; NaN outside the domain.
+    pub fn eval(self, x: &Float, prec: u32) -> Float {
+        let w = prec + 24;
+        let on = |x: &Float| Float::with_val(w, x);
+        match self {
+            Elementary::Exp => Float::with_val(prec, x.exp_ref()),
+            Elementary::Log => Float::with_val(prec, x.ln_ref()),
+            Elementary::Sqrt => Float::with_val(prec, x.sqrt_ref()),
+            Elementary::Tanh => Float::with_val(prec, x.tanh_ref()),
+            Elementary::Sigmoid => {
+                let e = Float::with_val(w, (-on(x)).exp_ref());
+                Float::with_val(prec, 1 / (e + 1u32))
+            }
+            Elementary::Erf => Float::with_val(prec, x.erf_ref()),
+            Elementary::Softplus => {
+                let e = Float::with_val(w, on(x).exp_ref());
+                Float::with_val(prec, e.ln_1p_ref())
+            }
+            Elementary::Sin => Float::with_val(prec, x.sin_ref()),
+            Elementary::Cos => Float::with_val(prec, x.cos_ref()),
+            Elementary::Tan => Float::with_val(prec, x.tan_ref()),
+            Elementary::Asin => Float::with_val(prec, x.asin_ref()),
+            Elementary::Acos => Float::with_val(prec, x.acos_ref()),
+            Elementary::Atan => Float::with_val(prec, x.atan_ref()),
+            Elementary::Sinh => Float::with_val(prec, x.sinh_ref()),
+            Elementary::Cosh => Float::with_val(prec, x.cosh_ref()),
+            Elementary::Asinh => Float::with_val(prec, x.asinh_ref()),
+            Elementary::Acosh => Float::with_val(prec, x.acosh_ref()),
+            Elementary::Atanh => Float::with_val(prec, x.atanh_ref()),
+            Elementary::Pow(p) => Float::with_val(prec, x.pow(Float::with_val(53, p))),
+        }
+    }
+
+    /// sup |f′| over an interval, rounded up; +∞ where the interval leaves the domain.
+    pub fn slope(self, x: Interval) -> Mag {
+        let Interval { lo, hi } = x;
+        let (mig, mag) = (x.mig(), x.mag().get());
+        match self {
+            // (eˣ)′ = eˣ
+            Elementary::Exp => above(hi.exp()),
+            // (ln x)′ = 1/x
+            Elementary::Log => Mag::ONE.div_lower(lo),
+            // (√x)′ = 1/(2√x)
+            Elementary::Sqrt => {
+                if lo > 0.0 {
+                    Mag::of(0.5).div_lower(lo.sqrt().next_down())
+                } else {
+                    Mag::INFINITY
+                }
+            }
+            // tanh′ = 1 − tanh² = 4e^−2|x|/(1+e^−2|x|)² ≤ min(1, 4e^−2|x|)
+            Elementary::Tanh => above(4.0 * (-2.0 * mig).exp()).min(Mag::ONE),
+            // σ′ = σ(1−σ) ≤ min(¼, e^−|x|)
+            Elementary::Sigmoid => above((-mig).exp()).min(Mag::of(0.25)),
+            // erf′ = 2/√π·e^−x²
+            Elementary::Erf => above(std::f64::consts::FRAC_2_SQRT_PI * (-mig * mig).exp()),
+            // softplus′ = σ ≤ min(1, eˣ)
+            Elementary::Softplus => above(hi.exp()).min(Mag::ONE),
+            // |sin′| = |cos| ≤ 1, |cos′| = |sin| ≤ min(1, |x|)
+            Elementary::Sin => Mag::ONE,
+            Elementary::Cos => Mag::of(mag).min(Mag::ONE),
+            // tan′ = 1 + tan² = 1/cos²; monotone in |x| between the poles
+            Elementary::Tan => {
+                if mag < 1.57 {
+                    let c = mag.cos() * (1.0 - 1e-6);
+                    Mag::ONE.div_lower((c * c).next_down())
+                } else {
+                    Mag::INFINITY
+                }
+            }
+            // asin′ = −acos′ = 1/√(1−x²)
+            Elementary::Asin | Elementary::Acos => {
+                let d = ((1.0 - mag) * (1.0 + mag)) * (1.0 - 1e-12);
+                if mag < 1.0 { Mag::ONE.div_lower(d.sqrt().next_down()) } else { Mag::INFINITY }
+            }
+            // atan′ = 1/(1+x²)
+            Elementary::Atan => Mag::ONE.div_lower((1.0 + mig * mig) * (1.0 - 1e-12)),
+            // sinh′ = cosh, cosh′ = sinh
+            Elementary::Sinh => above(mag.cosh()),
+            Elementary::Cosh => above(mag.sinh()),
+            // asinh′ = 1/√(1+x²)
+            Elementary::Asinh => Mag::ONE.div_lower((1.0 + mig * mig).sqrt() * (1.0 - 1e-12)),
+            // acosh′ = 1/√(x²−1)
+            Elementary::Acosh => {
+                let d = (lo - 1.0) * (lo + 1.0) * (1.0 - 1e-12);
+                if lo > 1.0 { Mag::ONE.div_lower(d.sqrt().next_down()) } else { Mag::INFINITY }
+            }
+            // atanh′ = 1/(1−x²)
+            Elementary::Atanh => {
+                if mag < 1.0 {
+                    Mag::ONE.div_lower((1.0 - mag) * (1.0 + mag) * (1.0 - 1e-12))
+                } else {
+                    Mag::INFINITY
+                }
+            }
+            Elementary::Pow(p) => power_slope(f64::from(p), x),
+        }
+    }
+}
+
+/// sup |p·x^(p−1)|.
+pub fn power_slope(p: f64, x: Interval) -> Mag {
+    Mag::of(p) * power_magnitude(p - 1.0, x)
+}
+
+/// sup |x|^q over an interval; +∞ where q < 0 and the interval touches 0.
+pub fn power_magnitude(q: f64, x: Interval) -> Mag {
+    if q == 0.0 {
+        Mag::ONE
+    } else if q > 0.0 {
+        let m = x.mag().get();
+        if m == 0.0 { Mag::ZERO } else { power(m, q) }
+    } else if x.mig() > 0.0 {
+        power(x.mig(), q)
+    } else {
+        Mag::INFINITY
+    }
+}
+
+/// m^q rounded up.
+// small whole q by Mag products; otherwise the library's, whose relative error is a few ulps
+fn power(m: f64, q: f64) -> Mag {
+    if q == 1.0 {
+        Mag::of(m)
+    } else if q == 2.0 {
+        Mag::of(m) * Mag::of(m)
+    } else if q == 3.0 {
+        Mag::of(m) * Mag::of(m) * Mag::of(m)
+    } else {
+        let v = m.powf(q);
+        if v == 0.0 { Mag::exp2(-1074) } else { above(v) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ALL: [Elementary; 22] = [
+        Elementary::Exp,
+        Elementary::Log,
+        Elementary::Sqrt,
+        Elementary::Tanh,
+        Elementary::Sigmoid,
+        Elementary::Erf,
+        Elementary::Softplus,
+        Elementary::Sin,
+        Elementary::Cos,
+        Elementary::Tan,
+        Elementary::Asin,
+        Elementary::Acos,
+        Elementary::Atan,
+        Elementary::Sinh,
+        Elementary::Cosh,
+        Elementary::Asinh,
+        Elementary::Acosh,
+        Elementary::Atanh,
+        Elementary::Pow(2.0),
+        Elementary::Pow(3.0),
+        Elementary::Pow(-0.5),
+        Elementary::Pow(1.7),
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+        /// The slope bound is at least a difference quotient anywhere in the interval.
+        #[test]
+        fn slope_bounds_difference_quotients(c in -4.0f64..4.0, r in 1e-9f64..0.5, s in -1.0f64..1.0, t in -1.0f64..1.0) {
+            let (a, b) = (c + r * s, c + r * t);
+            prop_assume!(a != b);
+            for f in ALL {
+                let (fa, fb) = (f.eval(&Float::with_val(300, a), 300), f.eval(&Float::with_val(300, b), 300));
+                if fa.is_nan() || fb.is_nan() { continue; }
+                let quotient = Float::with_val(300, (fa - fb) / (Float::with_val(300, a) - b)).abs();
+                let sup = f.slope(Interval::new(c - r, c + r));
+                prop_assert!(quotient <= sup.get(), "{f:?} on {c} ± {r}: {quotient} > {}", sup.get());
+            }
+        }
+    }
+}

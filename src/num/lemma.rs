@@ -1,0 +1,87 @@
+//! Error lemmas, one function each, with hypotheses and source.
+//!
+//! u = 2^−24 and η = 2^−149 of binary32 throughout; rounding is to nearest, nothing overflows, nothing
+//! is flushed to zero. [`super::environment`] and the passes check that.
+
+use super::Mag;
+use super::format::{HALF_ETA, U};
+
+/// A product, quotient or single rounding of an exact value of magnitude ≤ `exact`.
+// |fl(x) − x| ≤ u|x| + η/2 (Higham, Accuracy and Stability, (2.8))
+pub fn rounding(exact: Mag) -> Mag {
+    if exact.is_zero() { Mag::ZERO } else { U * exact + HALF_ETA }
+}
+
+/// Rounding of the result `y` of a run, when all that is known is y itself.
+// |fl(x) − x| ≤ u|fl(x)| + η/2
+pub fn rounding_of_result(y: f32) -> Mag {
+    U * Mag::of_f32(y) + HALF_ETA
+}
+
+/// A sum of n terms in any order and grouping, Σ|x_i| ≤ `total`.
+// (n−1)·u·Σ|x_i| (Jeannerod & Rump 2013)
+pub fn sum_any_order(n: usize, total: Mag) -> Mag {
+    if n < 2 { Mag::ZERO } else { Mag::count(n - 1) * U * total }
+}
+
+/// A dot product of n terms (a bias counts as one) in any order and grouping, with or without FMA,
+/// Σ|a_i·b_i| ≤ `total`.
+// n·u·Σ|a_i b_i| + (nη/2)(1+nu): without FMA Jeannerod & Rump 2013; with FMA by induction over the
+// expression tree: a leaf fl(p) errs ≤ u|p|; an FMA node errs ≤ min(|p|, v(|p|+S₁+n₁uS₁)) ≤ u(S₁+n|p|);
+// an addition errs ≤ u(n₂S₁+n₁S₂), v = u/(1+u). Underflow: replace p by p+θ, |θ| ≤ η/2.
+pub fn dot_any_order(n: usize, total: Mag) -> Mag {
+    if total.is_zero() {
+        // every product has an exact zero factor
+        return Mag::ZERO;
+    }
+    let n = Mag::count(n);
+    n * U * total + n * HALF_ETA * (Mag::ONE + n * U)
+}
+
+/// A sum over a tree of height h: every term passes at most h roundings, Σ|x_i| ≤ `total`.
+// ((1+u)^h − 1)·Σ|x_i| (Higham, §4.2)
+pub fn tree(h: usize, total: Mag) -> Mag {
+    growth(h) * total
+}
+
+/// A dot product over a tree of height h with n products.
+// ((1+u)^h − 1)·Σ|a_i b_i| + n·(η/2)·(1+u)^h
+pub fn dot_tree(h: usize, n: usize, total: Mag) -> Mag {
+    if total.is_zero() {
+        return Mag::ZERO;
+    }
+    growth(h) * total + Mag::count(n) * HALF_ETA * (Mag::ONE + growth(h))
+}
+
+/// (1+u)^h − 1, rounded up.
+// = hu + h(h−1)/2·u² + … ≤ hu·(1 + hu) for hu ≤ 1, since (1+u)^h ≤ e^{hu} and e^t − 1 ≤ t + t²
+pub fn growth(h: usize) -> Mag {
+    let hu = Mag::count(h) * U;
+    if hu.get() <= 1.0 { hu + hu * hu } else { Mag::INFINITY }
+}
+
+/// k rounded operations in a row on a value: (1+u)^k − 1 relative, and an underflow of each that is
+/// amplified at most `gain` times.
+pub fn monomial(k: usize, exact: Mag, gain: Mag) -> Mag {
+    if exact.is_zero() {
+        return Mag::ZERO;
+    }
+    growth(k) * exact + Mag::count(k) * HALF_ETA * (Mag::ONE + gain) * Mag::of(1.001)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rug::Float;
+
+    #[test]
+    fn growth_is_an_upper_bound() {
+        for h in [0usize, 1, 2, 64, 1000, 1 << 20] {
+            let u = Float::with_val(300, 1) >> 24;
+            let mut p = Float::with_val(300, 1 + u);
+            p = rug::ops::Pow::pow(p, h as u32) - 1u32;
+            assert!(growth(h).get() >= p, "{h}");
+            assert!(growth(h).get() <= p.to_f64() * 1.07 + 1e-300);
+        }
+    }
+}

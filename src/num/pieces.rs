@@ -1,0 +1,57 @@
+//! Piecewise linear functions of one variable, as data.
+
+/// f(x) = slope_i·x + offset_i on the i-th piece; piece i lies between kink i−1 and kink i.
+///
+/// Slopes, offsets and kinks are binary32 numbers. At a kink, the piece to the left applies when
+/// `left_closed`, else the one to the right.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pieces {
+    /// Strictly increasing.
+    pub kinks: Vec<f64>,
+    /// One more than there are kinks.
+    pub slopes: Vec<f64>,
+    /// One more than there are kinks.
+    pub offsets: Vec<f64>,
+    /// Which slope holds at a kink: the left one, or the right one.
+    pub left_closed: Vec<bool>,
+}
+
+impl Pieces {
+    /// The piece that applies at x.
+    pub fn at(&self, x: f64) -> usize {
+        let passed = |(&k, &left): (&f64, &bool)| if left { x > k } else { x >= k };
+        self.kinks.iter().zip(&self.left_closed).take_while(|&(k, l)| passed((k, l))).count()
+    }
+
+    /// The first and the last piece met between lo and hi (both inclusive).
+    pub fn between(&self, lo: f64, hi: f64) -> (usize, usize) {
+        (self.at(lo), self.at(hi))
+    }
+
+    /// Largest |slope| of pieces `first..=last`.
+    pub fn steepest(&self, (first, last): (usize, usize)) -> f64 {
+        self.slopes[first..=last].iter().fold(0.0, |m, s| s.abs().max(m))
+    }
+
+    /// Largest difference of two slopes among pieces `first..=last`.
+    pub fn slope_jump(&self, (first, last): (usize, usize)) -> f64 {
+        let s = &self.slopes[first..=last];
+        s.iter().fold(f64::NEG_INFINITY, |m, &x| m.max(x)) - s.iter().fold(f64::INFINITY, |m, &x| m.min(x))
+    }
+
+    /// Does the value jump at some kink between pieces `first` and `last`?
+    pub fn value_jump(&self, (first, last): (usize, usize)) -> f64 {
+        (first..last)
+            .map(|i| {
+                let k = self.kinks[i];
+                ((self.slopes[i + 1] - self.slopes[i]) * k + (self.offsets[i + 1] - self.offsets[i])).abs()
+            })
+            .sum()
+    }
+
+    /// f as a function of binary64 numbers.
+    pub fn value(&self, x: f64) -> f64 {
+        let i = self.at(x);
+        if self.slopes[i] == 0.0 { self.offsets[i] } else { self.slopes[i] * x + self.offsets[i] }
+    }
+}

@@ -1,0 +1,342 @@
+//! # Add, Sub, Mul, Div: entrywise arithmetic on tensors of one shape
+//!
+//! ## Definition
+//! y = a + b, a − b, a·b, a/b, entry by entry. Broadcasting is a Gather before.
+//!
+//! ## Algorithm
+//! One binary32 operation an entry. The cotangents of a quotient are computed in binary64 and
+//! rounded once.
+//!
+//! ## VJP
+//! add (ȳ, ȳ); sub (ȳ, −ȳ); mul (ȳ·b, ȳ·a); div (ȳ/b, −ȳ·a/b²).
+//!
+//! ## Error
+//! Carried: add, sub e_a + e_b; mul |a|e_b + e_a|b| + e_a·e_b; div (e_a + |q|e_b)/(|b| − e_b) with
+//! the centre's magnitudes. Local: u|y| for add and sub, u|y| + η/2 for mul and div. Portable covers for
+//! the cotangent of a divisor any sequence of at most three rounded operations, such as (−ȳ·(a/b))/b.
+//!
+//! ## Scale
+//! Interval arithmetic, widened by one rounding.
+//!
+//! ## Domain
+//! div needs b ≠ 0; a divisor whose error reaches 0 has no bound.
+//!
+//! ## References
+//! Higham, Accuracy and Stability of Numerical Algorithms, §2.2, §3.1.
+
+use super::{Approx, Bound, PerOperand, RevNode, map, same_shapes};
+use crate::ir::{Array, Shaped, Tensor};
+use crate::num::{Arith, Interval, Mag, lemma};
+
+/// a + b.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Add;
+
+/// a − b.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sub;
+
+/// a·b.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mul;
+
+/// a/b.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Div;
+
+macro_rules! two_operands {
+    ($($name:ident),+) => {$(
+        impl Shaped for $name {
+            fn infer(&self, operands: &[&[usize]]) -> Result<Vec<usize>, String> {
+                same_shapes(operands, 2)
+            }
+        }
+    )+};
+}
+two_operands!(Add, Sub, Mul, Div);
+
+/// f over pairs of entries.
+fn zip<S: Send + Sync, T: Send>(a: &Array<S>, b: &Array<S>, f: impl Fn(&S, &S) -> T + Sync + Send) -> Array<T> {
+    Array { shape: a.shape.clone(), data: map(a.data.len(), |i| f(&a.data[i], &b.data[i])) }
+}
+
+/// An interval that holds also what one rounding makes of its members.
+pub(crate) fn rounded(x: Interval) -> Interval {
+    if x == Interval::ZERO { x } else { x.widen(lemma::rounding(x.mag())) }
+}
+
+/// Carried error of a product.
+// |a|e_b + e_a|b| + e_a e_b, |a| and |b| at the centre
+fn product(a: &Approx, b: &Approx, i: usize) -> Mag {
+    a.mag(i) * b.eps[i] + a.eps[i] * (b.mag(i) + b.eps[i])
+}
+
+/// Carried and local error of a rounded product.
+fn rounded_product(a: &Approx, b: &Approx, i: usize) -> (Mag, Mag) {
+    // local: u|ab| + η/2 at a covered run's operands
+    (product(a, b, i), lemma::rounding(a.run_mag(i) * b.run_mag(i)))
+}
+
+/// Magnitude of the quotient at the centre, and the smallest |b| of spec and covered runs.
+fn quotient(a: &Approx, b: &Approx, i: usize) -> (Mag, f64) {
+    let below = b.hull(i).mig();
+    (a.mag(i).div_lower(b.centre(i).mig()), below)
+}
+
+impl RevNode for Add {
+    fn forward_spec<A: Arith>(&self, a: &A, x: &[&Array<A::S>]) -> Array<A::S> {
+        zip(x[0], x[1], |p, q| a.add(p, q))
+    }
+
+    fn vjp_spec<A: Arith>(
+        &self,
+        _: &A,
+        _: &[&Array<A::S>],
+        _: &Array<A::S>,
+        ybar: &Array<A::S>,
+        wanted: &[bool],
+    ) -> PerOperand<Array<A::S>> {
+        wanted.iter().map(|&w| w.then(|| ybar.clone())).collect()
+    }
+
+    fn forward_runtime(&self, x: &[&Tensor]) -> Tensor {
+        zip(x[0], x[1], |p, q| p + q)
+    }
+
+    fn vjp_runtime(&self, _: &[&Tensor], _: &Tensor, ybar: &Tensor, wanted: &[bool]) -> PerOperand<Tensor> {
+        wanted.iter().map(|&w| w.then(|| ybar.clone())).collect()
+    }
+
+    fn forward_bound(&self, x: &[Approx], y: &Approx) -> Bound {
+        Bound::of_pairs(map(y.len(), |i| {
+            // e_a + e_b, then u|a+b|
+            let carried = x[0].eps[i] + x[1].eps[i];
+            (carried, y.sum_rounding(i, carried))
+        }))
+    }
+
+    fn vjp_bound(&self, _: &[Approx], _: &Approx, ybar: &Approx, wanted: &[bool]) -> PerOperand<Bound> {
+        wanted.iter().map(|&w| w.then(|| Bound::exact(ybar.eps.to_vec()))).collect()
+    }
+
+    fn forward_scale(&self, x: &[&Array<Interval>]) -> Array<Interval> {
+        zip(x[0], x[1], |p, q| rounded(p.add(*q)))
+    }
+
+    fn vjp_scale(
+        &self,
+        _: &[&Array<Interval>],
+        _: &Array<Interval>,
+        ybar: &Array<Interval>,
+        wanted: &[bool],
+    ) -> PerOperand<Array<Interval>> {
+        wanted.iter().map(|&w| w.then(|| ybar.clone())).collect()
+    }
+}
+
+impl RevNode for Sub {
+    fn forward_spec<A: Arith>(&self, a: &A, x: &[&Array<A::S>]) -> Array<A::S> {
+        zip(x[0], x[1], |p, q| a.sub(p, q))
+    }
+
+    fn vjp_spec<A: Arith>(
+        &self,
+        a: &A,
+        _: &[&Array<A::S>],
+        _: &Array<A::S>,
+        ybar: &Array<A::S>,
+        wanted: &[bool],
+    ) -> PerOperand<Array<A::S>> {
+        let negated = || zip(ybar, ybar, |g, _| a.neg(g));
+        vec![wanted[0].then(|| ybar.clone()), wanted[1].then(negated)]
+    }
+
+    fn forward_runtime(&self, x: &[&Tensor]) -> Tensor {
+        zip(x[0], x[1], |p, q| p - q)
+    }
+
+    fn vjp_runtime(&self, _: &[&Tensor], _: &Tensor, ybar: &Tensor, wanted: &[bool]) -> PerOperand<Tensor> {
+        vec![wanted[0].then(|| ybar.clone()), wanted[1].then(|| zip(ybar, ybar, |g, _| -g))]
+    }
+
+    fn forward_bound(&self, x: &[Approx], y: &Approx) -> Bound {
+        Add.forward_bound(x, y)
+    }
+
+    fn vjp_bound(&self, x: &[Approx], y: &Approx, ybar: &Approx, wanted: &[bool]) -> PerOperand<Bound> {
+        Add.vjp_bound(x, y, ybar, wanted)
+    }
+
+    fn forward_scale(&self, x: &[&Array<Interval>]) -> Array<Interval> {
+        zip(x[0], x[1], |p, q| rounded(p.sub(*q)))
+    }
+
+    fn vjp_scale(
+        &self,
+        _: &[&Array<Interval>],
+        _: &Array<Interval>,
+        ybar: &Array<Interval>,
+        wanted: &[bool],
+    ) -> PerOperand<Array<Interval>> {
+        vec![wanted[0].then(|| ybar.clone()), wanted[1].then(|| zip(ybar, ybar, |g, _| g.neg()))]
+    }
+}
+
+impl RevNode for Mul {
+    fn forward_spec<A: Arith>(&self, a: &A, x: &[&Array<A::S>]) -> Array<A::S> {
+        zip(x[0], x[1], |p, q| a.mul(p, q))
+    }
+
+    fn vjp_spec<A: Arith>(
+        &self,
+        a: &A,
+        x: &[&Array<A::S>],
+        _: &Array<A::S>,
+        ybar: &Array<A::S>,
+        wanted: &[bool],
+    ) -> PerOperand<Array<A::S>> {
+        (0..2).map(|k| wanted[k].then(|| zip(ybar, x[1 - k], |g, v| a.mul(g, v)))).collect()
+    }
+
+    fn forward_runtime(&self, x: &[&Tensor]) -> Tensor {
+        zip(x[0], x[1], |p, q| p * q)
+    }
+
+    fn vjp_runtime(&self, x: &[&Tensor], _: &Tensor, ybar: &Tensor, wanted: &[bool]) -> PerOperand<Tensor> {
+        (0..2).map(|k| wanted[k].then(|| zip(ybar, x[1 - k], |g, v| g * v))).collect()
+    }
+
+    fn forward_bound(&self, x: &[Approx], y: &Approx) -> Bound {
+        Bound::of_pairs(map(y.len(), |i| rounded_product(&x[0], &x[1], i)))
+    }
+
+    fn vjp_bound(&self, x: &[Approx], _: &Approx, ybar: &Approx, wanted: &[bool]) -> PerOperand<Bound> {
+        let one = |k: usize| Bound::of_pairs(map(ybar.len(), |i| rounded_product(ybar, &x[1 - k], i)));
+        (0..2).map(|k| wanted[k].then(|| one(k))).collect()
+    }
+
+    fn forward_scale(&self, x: &[&Array<Interval>]) -> Array<Interval> {
+        zip(x[0], x[1], |p, q| rounded(p.mul(*q)))
+    }
+
+    fn vjp_scale(
+        &self,
+        x: &[&Array<Interval>],
+        _: &Array<Interval>,
+        ybar: &Array<Interval>,
+        wanted: &[bool],
+    ) -> PerOperand<Array<Interval>> {
+        (0..2).map(|k| wanted[k].then(|| zip(ybar, x[1 - k], |g, v| rounded(g.mul(*v))))).collect()
+    }
+}
+
+impl RevNode for Div {
+    fn forward_spec<A: Arith>(&self, a: &A, x: &[&Array<A::S>]) -> Array<A::S> {
+        zip(x[0], x[1], |p, q| a.div(p, q))
+    }
+
+    fn vjp_spec<A: Arith>(
+        &self,
+        a: &A,
+        x: &[&Array<A::S>],
+        _: &Array<A::S>,
+        ybar: &Array<A::S>,
+        wanted: &[bool],
+    ) -> PerOperand<Array<A::S>> {
+        let numerator = || zip(ybar, x[1], |g, b| a.div(g, b));
+        let denominator = || {
+            let data = map(ybar.data.len(), |i| {
+                let (g, p, q) = (&ybar.data[i], &x[0].data[i], &x[1].data[i]);
+                // −ȳ·(a/b)/b
+                a.neg(&a.div(&a.mul(g, &a.div(p, q)), q))
+            });
+            Array::new(ybar.shape.clone(), data)
+        };
+        vec![wanted[0].then(numerator), wanted[1].then(denominator)]
+    }
+
+    fn forward_runtime(&self, x: &[&Tensor]) -> Tensor {
+        zip(x[0], x[1], |p, q| p / q)
+    }
+
+    fn vjp_runtime(&self, x: &[&Tensor], _: &Tensor, ybar: &Tensor, wanted: &[bool]) -> PerOperand<Tensor> {
+        let denominator = || {
+            let data = map(ybar.data.len(), |i| {
+                let (g, p, q) = (f64::from(ybar.data[i]), f64::from(x[0].data[i]), f64::from(x[1].data[i]));
+                // ȳ·a is exact in binary64, the two divisions and the final rounding are not
+                (-(g * p) / q / q) as f32
+            });
+            Array::new(ybar.shape.clone(), data)
+        };
+        vec![wanted[0].then(|| zip(ybar, x[1], |g, b| g / b)), wanted[1].then(denominator)]
+    }
+
+    fn forward_bound(&self, x: &[Approx], y: &Approx) -> Bound {
+        Bound::of_pairs(map(y.len(), |i| {
+            let (q, below) = quotient(&x[0], &x[1], i);
+            // (e_a + |q|e_b)/(|b| − e_b)
+            let carried = (x[0].eps[i] + q * x[1].eps[i]).div_lower(below);
+            let local = if x[0].run_mag(i).is_zero() { Mag::ZERO } else { lemma::rounding(q + carried) };
+            (carried, local)
+        }))
+    }
+
+    fn vjp_bound(&self, x: &[Approx], _: &Approx, ybar: &Approx, wanted: &[bool]) -> PerOperand<Bound> {
+        let numerator = || {
+            Bound::of_pairs(map(ybar.len(), |i| {
+                let (q, below) = quotient(ybar, &x[1], i);
+                let carried = (ybar.eps[i] + q * x[1].eps[i]).div_lower(below);
+                (carried, if ybar.run_mag(i).is_zero() { Mag::ZERO } else { lemma::rounding(q + carried) })
+            }))
+        };
+        let denominator = || {
+            let (a, b) = (&x[0], &x[1]);
+            let peak = |i: usize| {
+                let inv = Mag::ONE.div_lower(b.hull(i).mig());
+                let (g, p) = (ybar.run_mag(i), a.run_mag(i));
+                g * p + (g + p) * inv + b.run_mag(i) * b.run_mag(i)
+            };
+            let peak = if ybar.run_only() { Mag::ZERO } else { (0..ybar.len()).fold(Mag::ZERO, |m, i| m.max(peak(i))) };
+            Bound::of_pairs(map(ybar.len(), |i| {
+                let (p, below) = (ybar.mag(i) * a.mag(i), b.hull(i).mig());
+                let exact = p.div_lower(b.centre(i).mig()).div_lower(b.centre(i).mig());
+                // with p = ȳa: (e_p + |p/b²|·(2|b|e_b + e_b²))/(|b|−e_b)²
+                let square = Mag::of(2.0) * b.mag(i) * b.eps[i] + b.eps[i] * b.eps[i];
+                let carried = (product(ybar, a, i) + exact * square).div_lower(below).div_lower(below);
+                let local = if ybar.run_only() {
+                    // two binary64 divisions (2·2^−53 relative) and one rounding to binary32
+                    lemma::rounding(exact * Mag::of(1.0 + 1e-15)) + exact * Mag::exp2(-51)
+                } else {
+                    // three roundings; an underflow is amplified by |ȳ|/|b|, 1/|b| or |ȳ|
+                    let inv = Mag::ONE.div_lower(below);
+                    let g = ybar.run_mag(i);
+                    lemma::monomial(3, exact + carried, inv + g + g * inv + inv * inv)
+                };
+                (carried, local)
+            }))
+            .with_peak(peak)
+        };
+        vec![wanted[0].then(numerator), wanted[1].then(denominator)]
+    }
+
+    fn forward_scale(&self, x: &[&Array<Interval>]) -> Array<Interval> {
+        zip(x[0], x[1], |p, q| rounded(p.div(*q)))
+    }
+
+    fn vjp_scale(
+        &self,
+        x: &[&Array<Interval>],
+        _: &Array<Interval>,
+        ybar: &Array<Interval>,
+        wanted: &[bool],
+    ) -> PerOperand<Array<Interval>> {
+        let denominator = || {
+            let data = map(ybar.data.len(), |i| {
+                let q = rounded(x[0].data[i].div(x[1].data[i]));
+                rounded(rounded(ybar.data[i].mul(q)).div(x[1].data[i])).neg()
+            });
+            Array::new(ybar.shape.clone(), data)
+        };
+        vec![wanted[0].then(|| zip(ybar, x[1], |g, b| rounded(g.div(*b)))), wanted[1].then(denominator)]
+    }
+}

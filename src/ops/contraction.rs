@@ -1,0 +1,174 @@
+//! Matrix products of values, of their error bounds and of their ranges: what MatMul and Conv share.
+
+use super::{Approx, Bound};
+use crate::num::mag::max_of;
+use crate::num::matmul::{View, batched, matmul_f64, matmul_up};
+use crate::num::{Interval, Mag, lemma, reduce};
+
+/// Which way a stored matrix is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    /// Columns of the stored matrix.
+    pub stored_cols: usize,
+    /// Read as its transpose.
+    pub transposed: bool,
+}
+
+impl Layout {
+    /// A matrix as it is stored.
+    pub fn plain(stored_cols: usize) -> Layout {
+        Layout { stored_cols, transposed: false }
+    }
+
+    /// The transpose of this reading.
+    pub fn t(self) -> Layout {
+        Layout { transposed: !self.transposed, ..self }
+    }
+
+    fn view<T>(self, data: &[T]) -> View<'_, T> {
+        let v = View::rows(data, self.stored_cols);
+        if self.transposed { v.t() } else { v }
+    }
+}
+
+/// `batch` products [m, k]·[k, n] of matrices that follow each other in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Product {
+    pub batch: usize,
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub left: Layout,
+    pub right: Layout,
+}
+
+/// A factor of a product: bounds on its centre, on its covered runs, and on its error.
+pub(crate) struct Factor {
+    pub mag: Vec<Mag>,
+    pub run: Vec<Mag>,
+    pub eps: Vec<Mag>,
+}
+
+impl Factor {
+    /// All that a product's bound needs of a value.
+    pub fn of(x: &Approx) -> Factor {
+        Factor { mag: x.mags(), run: x.run_mags(), eps: x.eps.to_vec() }
+    }
+
+    /// The same entries in other places.
+    pub fn rearranged(&self, f: impl Fn(&[Mag]) -> Vec<Mag>) -> Factor {
+        Factor { mag: f(&self.mag), run: f(&self.run), eps: f(&self.eps) }
+    }
+
+    fn is_exact(&self) -> bool {
+        self.eps.iter().all(|e| e.is_zero())
+    }
+}
+
+impl Product {
+    /// The binary32 product on the recorded tree.
+    pub fn runtime(&self, a: &[f32], b: &[f32]) -> Vec<f32> {
+        let Product { batch, m, n, k, .. } = *self;
+        let mut c = vec![0.0; batch * m * n];
+        let offsets: Vec<(usize, usize)> = (0..batch).map(|i| (i * m * k, i * k * n)).collect();
+        batched(&mut c, self.left.view(a), self.right.view(b), &offsets, m, n, k);
+        c
+    }
+
+    /// Σ|a||b| rounded up.
+    fn magnitudes(&self, a: &[Mag], b: &[Mag]) -> Vec<Mag> {
+        let Product { batch, m, n, k, .. } = *self;
+        let mut c = Vec::with_capacity(batch * m * n);
+        for i in 0..batch {
+            let (a, b) = (&a[i * m * k..(i + 1) * m * k], &b[i * k * n..(i + 1) * k * n]);
+            c.extend(matmul_up(self.left.view(a), self.right.view(b), m, n, k));
+        }
+        c
+    }
+
+    /// Error of the product: carried |A|E_B + E_A(|B|+E_B), and local over the recorded tree (this run)
+    /// or in any order, with or without FMA; `bias` is a further term, added last by this run.
+    pub fn bound(&self, a: &Factor, b: &Factor, run_only: bool, bias: Option<&Bias>) -> Bound {
+        let len = self.batch * self.m * self.n;
+        let mut carried = vec![Mag::ZERO; len];
+        let mut add = |terms: Vec<Mag>| carried.iter_mut().zip(terms).for_each(|(c, t)| *c += t);
+        if !b.is_exact() {
+            add(self.magnitudes(&a.mag, &b.eps));
+        }
+        if !a.is_exact() {
+            let right: Vec<Mag> = b.mag.iter().zip(&b.eps).map(|(&m, &e)| m + e).collect();
+            add(self.magnitudes(&a.eps, &right));
+        }
+        let total = self.magnitudes(&a.run, &b.run);
+        let mut local: Vec<Mag> = total
+            .iter()
+            .map(|&t| {
+                let any = lemma::dot_any_order(self.k, t);
+                if run_only { any.min(lemma::dot_tree(reduce::height(self.k), self.k, t)) } else { any }
+            })
+            .collect();
+        if let Some(bias) = bias {
+            for i in 0..len {
+                carried[i] += bias.eps[i];
+                local[i] = if run_only {
+                    // the tree, then one addition: u|y|
+                    local[i] + bias.rounding[i]
+                } else {
+                    lemma::dot_any_order(self.k + 1, total[i] + bias.run[i])
+                };
+            }
+        }
+        // every partial sum of any order is at most (1+nu)·Σ|a||b| (+ the bias)
+        let peak = max_of(&total) + bias.map_or(Mag::ZERO, |b| max_of(&b.run));
+        Bound { carried, local, peak: peak * (Mag::ONE + lemma::growth(self.k + 2)) }
+    }
+
+    /// Range of the product over all orders, with or without FMA.
+    pub fn scale(&self, a: &[Interval], b: &[Interval], bias: Option<&[Interval]>) -> Vec<Interval> {
+        let Product { batch, m, n, k, .. } = *self;
+        let split = |x: &[Interval]| {
+            let mid: Vec<f64> = x.iter().map(|i| if i.mag().is_finite() { i.mid() } else { 0.0 }).collect();
+            let rad: Vec<Mag> = x.iter().zip(&mid).map(|(i, &m)| i.radius_about(m)).collect();
+            (mid, rad)
+        };
+        let ((ma, ra), (mb, rb)) = (split(a), split(b));
+        let mut mid = Vec::with_capacity(batch * m * n);
+        for i in 0..batch {
+            let (a, b) = (&ma[i * m * k..(i + 1) * m * k], &mb[i * k * n..(i + 1) * k * n]);
+            mid.extend(matmul_f64(self.left.view(a), self.right.view(b), m, n, k));
+        }
+        let mags = |x: &[Interval]| x.iter().map(|i| i.mag()).collect::<Vec<Mag>>();
+        let (xa, xb) = (mags(a), mags(b));
+        let total = self.magnitudes(&xa, &xb);
+        let exact = |r: &[Mag]| r.iter().all(|e| e.is_zero());
+        let mut rad = vec![Mag::ZERO; mid.len()];
+        if !exact(&rb) {
+            // |m_A|·r_B ≤ |A|·r_B
+            rad.iter_mut().zip(self.magnitudes(&xa, &rb)).for_each(|(r, t)| *r += t);
+        }
+        if !exact(&ra) {
+            rad.iter_mut().zip(self.magnitudes(&ra, &xb)).for_each(|(r, t)| *r += t);
+        }
+        (0..mid.len())
+            .map(|i| {
+                // the binary64 product of the midpoints errs by k·2^−53·Σ|ab|
+                let own = Mag::count(k + 2) * Mag::exp2(-52) * total[i];
+                match bias {
+                    None => Interval::point(mid[i]).widen(rad[i] + own + lemma::dot_any_order(k, total[i])),
+                    Some(b) => {
+                        let rounding = lemma::dot_any_order(k + 1, total[i] + b[i].mag());
+                        Interval::point(mid[i]).widen(rad[i] + own).add(b[i]).widen(rounding)
+                    }
+                }
+            })
+            .collect()
+    }
+}
+
+/// A bias entry for every entry of a product.
+pub(crate) struct Bias {
+    pub run: Vec<Mag>,
+    pub eps: Vec<Mag>,
+    /// Rounding of its addition in this run.
+    pub rounding: Vec<Mag>,
+}

@@ -1,0 +1,538 @@
+//! # Conv: convolution with one to three spatial dimensions
+//!
+//! ## Definition
+//! y[n,o,p] = Σ_{c,k} x[n,c,p·s + k·d − pad]·w[o,c,k] + b[o], c over the group of o; reads outside x are
+//! exact zeros. (A cross-correlation, as every framework means it.)
+//!
+//! ## Algorithm
+//! Patches are unfolded to a matrix, and every entry is one contraction on the recorded tree over
+//! (c, k) in order; the bias is added last.
+//!
+//! ## VJP
+//! Three contractions of their own: kernel over (n, p), input over (o, k), each entry one recorded
+//! tree; bias: a sum over (n, p).
+//!
+//! ## Error
+//! As for a matrix product, with the convolution's index map: carried |x|E_w + E_x(|w|+E_w) (+ E_b);
+//! local over the tree for this run, n·u·Σ|x||w| + (nη/2)(1+nu) in any order, with or without FMA.
+//! Padding is exact and costs nothing. The bias gradient follows the sum rule.
+//!
+//! ## Scale
+//! Midpoint–radius products of the unfolded ranges.
+//!
+//! ## Domain
+//! Everywhere; the passes check that no order of the terms can overflow.
+//!
+//! ## References
+//! As MatMul; the seeds' ConvBackward for the three gradients.
+
+use super::contraction::{Bias, Factor, Layout, Product};
+use super::gather::{sum_bound, sum_error, sum_range};
+use super::{Approx, Bound, PerOperand, RevNode, map, map_rows};
+use crate::ir::{Array, Shaped, Tensor, elements};
+use crate::num::{Arith, Interval, Mag, reduce};
+
+/// Convolution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conv {
+    /// Stride of each spatial dimension.
+    pub strides: Vec<usize>,
+    /// Padding: all begins, then all ends.
+    pub pads: Vec<usize>,
+    /// Dilation of each spatial dimension.
+    pub dilations: Vec<usize>,
+    /// Number of groups.
+    pub groups: usize,
+}
+
+/// Sizes of a convolution: batch, groups, channels per group in and out, and spatial extents.
+struct Sizes {
+    batch: usize,
+    groups: usize,
+    cin: usize,
+    cout: usize,
+    input: Vec<usize>,
+    kernel: Vec<usize>,
+    output: Vec<usize>,
+}
+
+impl Conv {
+    fn output(&self, input: &[usize], kernel: &[usize]) -> Result<Vec<usize>, String> {
+        let d = input.len();
+        (0..d)
+            .map(|i| {
+                let extent = (kernel[i].max(1) - 1).checked_mul(self.dilations[i]).and_then(|e| e.checked_add(1));
+                let padded = input[i].checked_add(self.pads[i]).and_then(|p| p.checked_add(self.pads[d + i]));
+                let (extent, padded) = extent.zip(padded).ok_or("padding or dilation is too large")?;
+                if kernel[i] == 0 || padded < extent {
+                    return Err(format!("kernel reaches over {extent} positions, the padded input has {padded}"));
+                }
+                Ok((padded - extent) / self.strides[i] + 1)
+            })
+            .collect()
+    }
+
+    fn sizes(&self, x: &[usize], w: &[usize]) -> Sizes {
+        Sizes {
+            batch: x[0],
+            groups: self.groups,
+            cin: x[1] / self.groups,
+            cout: w[0] / self.groups,
+            input: x[2..].to_vec(),
+            kernel: w[2..].to_vec(),
+            output: self.output(&x[2..], &w[2..]).expect("checked when the node was built"),
+        }
+    }
+
+    /// For every kernel offset k and target position, the source position it meets, or `NOTHING`:
+    /// target = output reads input p·s + k·d − pad; target = input reads output (q + pad − k·d)/s.
+    fn taps(&self, s: &Sizes, onto_input: bool) -> Vec<u32> {
+        let (target, source) = if onto_input { (&s.input, &s.output) } else { (&s.output, &s.input) };
+        let (nk, nt, d) = (elements(&s.kernel), elements(target), target.len());
+        let mut taps = vec![NOTHING; nk * nt];
+        for (k, row) in taps.chunks_mut(nt.max(1)).enumerate().take(nk) {
+            for (t, tap) in row.iter_mut().enumerate() {
+                let (mut kr, mut tr, mut at, mut stride) = (k, t, Some(0usize), 1usize);
+                for i in (0..d).rev() {
+                    let (ki, ti) = (kr % s.kernel[i], tr % target[i]);
+                    (kr, tr) = (kr / s.kernel[i], tr / target[i]);
+                    let place = if onto_input {
+                        (ti + self.pads[i])
+                            .checked_sub(ki * self.dilations[i])
+                            .filter(|v| v % self.strides[i] == 0)
+                            .map(|v| v / self.strides[i])
+                    } else {
+                        (ti * self.strides[i] + ki * self.dilations[i]).checked_sub(self.pads[i])
+                    };
+                    at = at.zip(place.filter(|&p| p < source[i])).map(|(a, p)| a + p * stride);
+                    stride *= source[i];
+                }
+                *tap = at.map_or(NOTHING, |a| a as u32);
+            }
+        }
+        taps
+    }
+}
+
+/// No source position: an exact zero.
+const NOTHING: u32 = u32::MAX;
+
+/// Rows (channel, kernel offset) of group `g`, columns (image, target position).
+fn unfold<T: Copy + Send + Sync>(
+    x: &[T],
+    zero: T,
+    (batch, channels, space): (usize, usize, usize),
+    (g, per_group): (usize, usize),
+    taps: &[u32],
+    targets: usize,
+) -> Vec<T> {
+    let offsets = taps.len() / targets.max(1);
+    super::flat_rows(per_group * offsets, |row| {
+        let (c, k) = (g * per_group + row / offsets, row % offsets);
+        let tap = &taps[k * targets..(k + 1) * targets];
+        (0..batch)
+            .flat_map(|n| {
+                let image = &x[(n * channels + c) * space..][..space];
+                tap.iter().map(move |&t| if t == NOTHING { zero } else { image[t as usize] })
+            })
+            .collect()
+    })
+}
+
+/// The channels of group `g` as rows, columns (image, position).
+fn channel_rows<T: Copy>(x: &[T], batch: usize, channels: usize, space: usize, g: usize, per_group: usize) -> Vec<T> {
+    let mut out = Vec::with_capacity(per_group * batch * space);
+    for c in 0..per_group {
+        for n in 0..batch {
+            out.extend_from_slice(&x[(n * channels + g * per_group + c) * space..][..space]);
+        }
+    }
+    out
+}
+
+/// Inverse of [`channel_rows`] over all groups: rows of each group back to [batch, channels, space].
+fn from_channel_rows<T: Copy>(groups: &[Vec<T>], batch: usize, per_group: usize, space: usize) -> Vec<T> {
+    let mut out = Vec::with_capacity(groups.len() * batch * per_group * space);
+    for n in 0..batch {
+        for rows in groups {
+            for c in 0..per_group {
+                out.extend_from_slice(&rows[(c * batch + n) * space..][..space]);
+            }
+        }
+    }
+    out
+}
+
+/// w[o,c,k] of one group as rows c, columns (o, k).
+fn by_input_channel<T: Copy>(w: &[T], cout: usize, cin: usize, nk: usize) -> Vec<T> {
+    let mut out = Vec::with_capacity(w.len());
+    for c in 0..cin {
+        for o in 0..cout {
+            out.extend_from_slice(&w[(o * cin + c) * nk..][..nk]);
+        }
+    }
+    out
+}
+
+/// The three contractions of a convolution over any entries, through `product`, one call per group.
+impl Sizes {
+    fn nk(&self) -> usize {
+        elements(&self.kernel)
+    }
+    fn nin(&self) -> usize {
+        elements(&self.input)
+    }
+    fn nout(&self) -> usize {
+        elements(&self.output)
+    }
+    fn weights_per_group(&self) -> usize {
+        self.cout * self.cin * self.nk()
+    }
+    fn x_dims(&self) -> (usize, usize, usize) {
+        (self.batch, self.groups * self.cin, self.nin())
+    }
+    fn y_dims(&self) -> (usize, usize, usize) {
+        (self.batch, self.groups * self.cout, self.nout())
+    }
+
+    /// y rows = W·unfold(x): [cout, cin·nk]·[cin·nk, batch·nout].
+    fn forward(&self) -> Product {
+        let (k, n) = (self.cin * self.nk(), self.batch * self.nout());
+        Product { batch: 1, m: self.cout, n, k, left: Layout::plain(k), right: Layout::plain(n) }
+    }
+
+    /// w̄ = ȳ rows·unfold(x)ᵀ: [cout, batch·nout]·[batch·nout, cin·nk].
+    fn kernel_gradient(&self) -> Product {
+        let (k, n) = (self.batch * self.nout(), self.cin * self.nk());
+        Product { batch: 1, m: self.cout, n, k, left: Layout::plain(k), right: Layout::plain(k).t() }
+    }
+
+    /// x̄ rows = Wᵀ·unfold(ȳ): [cin, cout·nk]·[cout·nk, batch·nin].
+    fn input_gradient(&self) -> Product {
+        let (k, n) = (self.cout * self.nk(), self.batch * self.nin());
+        Product { batch: 1, m: self.cin, n, k, left: Layout::plain(k), right: Layout::plain(n) }
+    }
+
+    fn unfold_input<T: Copy + Send + Sync>(&self, x: &[T], zero: T, taps: &[u32], g: usize) -> Vec<T> {
+        unfold(x, zero, self.x_dims(), (g, self.cin), taps, self.nout())
+    }
+
+    fn unfold_output<T: Copy + Send + Sync>(&self, y: &[T], zero: T, taps: &[u32], g: usize) -> Vec<T> {
+        unfold(y, zero, self.y_dims(), (g, self.cout), taps, self.nin())
+    }
+
+    fn output_rows<T: Copy>(&self, y: &[T], g: usize) -> Vec<T> {
+        let (batch, channels, space) = self.y_dims();
+        channel_rows(y, batch, channels, space, g, self.cout)
+    }
+
+    fn group<'a, T>(&self, w: &'a [T], g: usize) -> &'a [T] {
+        &w[g * self.weights_per_group()..(g + 1) * self.weights_per_group()]
+    }
+
+    fn to_output<T: Copy>(&self, groups: &[Vec<T>]) -> Vec<T> {
+        from_channel_rows(groups, self.batch, self.cout, self.nout())
+    }
+
+    fn to_input<T: Copy>(&self, groups: &[Vec<T>]) -> Vec<T> {
+        from_channel_rows(groups, self.batch, self.cin, self.nin())
+    }
+
+    /// Positions of channel o in an output tensor.
+    fn of_channel(&self, o: usize) -> impl Iterator<Item = usize> + '_ {
+        let (batch, channels, space) = self.y_dims();
+        (0..batch).flat_map(move |n| (0..space).map(move |p| (n * channels + o) * space + p))
+    }
+
+    /// One entry per output position from one entry per channel.
+    fn per_channel<T: Copy>(&self, b: &[T]) -> Vec<T> {
+        let (batch, channels, space) = self.y_dims();
+        (0..batch * channels * space).map(|i| b[i / space % channels]).collect()
+    }
+}
+
+/// Bounds of all groups, brought back to the layout of a tensor.
+fn gather_bounds(groups: Vec<Bound>, back: impl Fn(&[Vec<Mag>]) -> Vec<Mag>) -> Bound {
+    let peak = groups.iter().fold(Mag::ZERO, |m, b| m.max(b.peak));
+    let carried: Vec<Vec<Mag>> = groups.iter().map(|b| b.carried.clone()).collect();
+    let local: Vec<Vec<Mag>> = groups.into_iter().map(|b| b.local).collect();
+    Bound { carried: back(&carried), local: back(&local), peak }
+}
+
+impl Shaped for Conv {
+    fn infer(&self, operands: &[&[usize]]) -> Result<Vec<usize>, String> {
+        let (x, w) = match operands {
+            [x, w] | [x, w, _] => (*x, *w),
+            _ => return Err(format!("{} operands given, 2 or 3 required", operands.len())),
+        };
+        let d = x.len().saturating_sub(2);
+        if !(1..=3).contains(&d) || w.len() != x.len() {
+            return Err(format!("input {x:?} and kernel {w:?} don't have the same 1 to 3 spatial dimensions"));
+        }
+        if self.strides.len() != d || self.dilations.len() != d || self.pads.len() != 2 * d {
+            return Err(format!("strides, dilations and pads don't fit {d} spatial dimensions"));
+        }
+        if self.strides.contains(&0) || self.dilations.contains(&0) || self.groups == 0 {
+            return Err("strides, dilations and groups must be positive".into());
+        }
+        if x[1] != w[1] * self.groups || w[0] % self.groups != 0 {
+            return Err(format!(
+                "{} input and {} output channels don't fit {} groups of {}",
+                x[1], w[0], self.groups, w[1]
+            ));
+        }
+        if operands.get(2).is_some_and(|b| **b != [w[0]]) {
+            return Err(format!("bias has shape {:?}, [{}] required", operands[2], w[0]));
+        }
+        Ok([&[x[0], w[0]], self.output(&x[2..], &w[2..])?.as_slice()].concat())
+    }
+}
+
+/// Pairs of positions that the definition multiplies, found by counting through all of them.
+struct Meetings {
+    /// For every output position: (input position, kernel offset).
+    by_output: Vec<Vec<(usize, usize)>>,
+    /// For every kernel offset: (output position, input position).
+    by_kernel: Vec<Vec<(usize, usize)>>,
+    /// For every input position: (output position, kernel offset).
+    by_input: Vec<Vec<(usize, usize)>>,
+}
+
+impl Conv {
+    /// All (p, k, q) with q = p·s + k·d − pad inside the input.
+    fn meetings(&self, s: &Sizes) -> Meetings {
+        let (np, nk, nq) = (s.nout(), s.nk(), s.nin());
+        let mut m = Meetings {
+            by_output: vec![Vec::new(); np],
+            by_kernel: vec![Vec::new(); nk],
+            by_input: vec![Vec::new(); nq],
+        };
+        let dims = s.input.len();
+        let unravel = |mut flat: usize, extents: &[usize]| {
+            let mut at = vec![0i64; dims];
+            for i in (0..dims).rev() {
+                at[i] = (flat % extents[i]) as i64;
+                flat /= extents[i];
+            }
+            at
+        };
+        for p in 0..np {
+            let output = unravel(p, &s.output);
+            for k in 0..nk {
+                let kernel = unravel(k, &s.kernel);
+                let mut q = 0i64;
+                let mut inside = true;
+                for i in 0..dims {
+                    let v =
+                        output[i] * self.strides[i] as i64 + kernel[i] * self.dilations[i] as i64 - self.pads[i] as i64;
+                    inside &= v >= 0 && v < s.input[i] as i64;
+                    q = q * s.input[i] as i64 + v;
+                }
+                if inside {
+                    let q = q as usize;
+                    m.by_output[p].push((q, k));
+                    m.by_kernel[k].push((p, q));
+                    m.by_input[q].push((p, k));
+                }
+            }
+        }
+        m
+    }
+}
+
+impl RevNode for Conv {
+    fn forward_spec<A: Arith>(&self, a: &A, x: &[&Array<A::S>]) -> Array<A::S> {
+        let s = self.sizes(&x[0].shape, &x[1].shape);
+        let (np, nq, nk, channels) = (s.nout(), s.nin(), s.nk(), s.groups * s.cout);
+        let met = self.meetings(&s).by_output;
+        let entry = |e: usize| {
+            let (n, o, p) = (e / (channels * np), e / np % channels, e % np);
+            let first = o / s.cout * s.cin;
+            let terms = (0..s.cin).flat_map(|c| met[p].iter().map(move |&(q, k)| (c, q, k)));
+            let pairs = terms.map(|(c, q, k)| {
+                let input = &x[0].data[(n * s.groups * s.cin + first + c) * nq + q];
+                (input, &x[1].data[(o * s.cin + c) * nk + k])
+            });
+            a.dot(pairs, x.get(2).map(|b| &b.data[o]))
+        };
+        let shape = [&[s.batch, channels], s.output.as_slice()].concat();
+        Array::new(shape, map_rows(s.batch * channels * np, entry))
+    }
+
+    fn vjp_spec<A: Arith>(
+        &self,
+        a: &A,
+        x: &[&Array<A::S>],
+        _: &Array<A::S>,
+        ybar: &Array<A::S>,
+        wanted: &[bool],
+    ) -> PerOperand<Array<A::S>> {
+        let s = self.sizes(&x[0].shape, &x[1].shape);
+        let (np, nq, nk) = (s.nout(), s.nin(), s.nk());
+        let (inputs, outputs) = (s.groups * s.cin, s.groups * s.cout);
+        let met = self.meetings(&s);
+        let y = |n: usize, o: usize, p: usize| &ybar.data[(n * outputs + o) * np + p];
+        // x̄[n,c,q] = Σ_{o,p,k: p·s+k·d−pad=q} ȳ[n,o,p]·w[o,c,k]
+        let input = || {
+            let entry = |e: usize| {
+                let (n, c, q) = (e / (inputs * nq), e / nq % inputs, e % nq);
+                let (g, within) = (c / s.cin, c % s.cin);
+                let terms =
+                    (g * s.cout..(g + 1) * s.cout).flat_map(|o| met.by_input[q].iter().map(move |&(p, k)| (o, p, k)));
+                a.dot(terms.map(|(o, p, k)| (y(n, o, p), &x[1].data[(o * s.cin + within) * nk + k])), None)
+            };
+            Array::new(x[0].shape.clone(), map_rows(x[0].data.len(), entry))
+        };
+        // w̄[o,c,k] = Σ_{n,p} ȳ[n,o,p]·x[n,c,p·s+k·d−pad]
+        let kernel = || {
+            let entry = |e: usize| {
+                let (o, c, k) = (e / (s.cin * nk), e / nk % s.cin, e % nk);
+                let channel = o / s.cout * s.cin + c;
+                let terms = (0..s.batch).flat_map(|n| met.by_kernel[k].iter().map(move |&(p, q)| (n, p, q)));
+                a.dot(terms.map(|(n, p, q)| (&x[0].data[(n * inputs + channel) * nq + q], y(n, o, p))), None)
+            };
+            Array::new(x[1].shape.clone(), map_rows(x[1].data.len(), entry))
+        };
+        // b̄[o] = Σ_{n,p} ȳ[n,o,p]
+        let bias = || {
+            let entry = |o: usize| a.sum((0..s.batch).flat_map(|n| (0..np).map(move |p| y(n, o, p))));
+            Array::new(vec![outputs], map_rows(outputs, entry))
+        };
+        let mut out = vec![wanted[0].then(input), wanted[1].then(kernel)];
+        out.extend(wanted.get(2).map(|&w| w.then(bias)));
+        out
+    }
+
+    fn forward_runtime(&self, x: &[&Tensor]) -> Tensor {
+        let s = self.sizes(&x[0].shape, &x[1].shape);
+        let taps = self.taps(&s, false);
+        let group = |g| s.forward().runtime(s.group(&x[1].data, g), &s.unfold_input(&x[0].data, 0.0, &taps, g));
+        let mut data = s.to_output(&map_rows(s.groups, group));
+        if let Some(b) = x.get(2) {
+            let (channels, space) = (s.groups * s.cout, s.nout());
+            data = map(data.len(), |i| data[i] + b.data[i / space % channels]);
+        }
+        Array::new([&[s.batch, s.groups * s.cout], s.output.as_slice()].concat(), data)
+    }
+
+    fn vjp_runtime(&self, x: &[&Tensor], _: &Tensor, ybar: &Tensor, wanted: &[bool]) -> PerOperand<Tensor> {
+        let s = self.sizes(&x[0].shape, &x[1].shape);
+        let input = || {
+            let taps = self.taps(&s, true);
+            let group = |g| {
+                let w = by_input_channel(s.group(&x[1].data, g), s.cout, s.cin, s.nk());
+                s.input_gradient().runtime(&w, &s.unfold_output(&ybar.data, 0.0, &taps, g))
+            };
+            Array::new(x[0].shape.clone(), s.to_input(&map_rows(s.groups, group)))
+        };
+        let kernel = || {
+            let taps = self.taps(&s, false);
+            let group = |g| {
+                let y = s.output_rows(&ybar.data, g);
+                s.kernel_gradient().runtime(&y, &s.unfold_input(&x[0].data, 0.0, &taps, g))
+            };
+            Array::new(x[1].shape.clone(), map_rows(s.groups, group).concat())
+        };
+        let bias = || {
+            let one = |o: usize| reduce::sum(&s.of_channel(o).map(|i| ybar.data[i]).collect::<Vec<f32>>());
+            Array::new(vec![s.groups * s.cout], map_rows(s.groups * s.cout, one))
+        };
+        let mut out = vec![wanted[0].then(input), wanted[1].then(kernel)];
+        out.extend(wanted.get(2).map(|&w| w.then(bias)));
+        out
+    }
+
+    fn forward_bound(&self, x: &[Approx], y: &Approx) -> Bound {
+        let s = self.sizes(x[0].shape, x[1].shape);
+        let taps = self.taps(&s, false);
+        let (input, weights) = (Factor::of(&x[0]), Factor::of(&x[1]));
+        let bias = x.get(2).map(|b| (s.per_channel(&b.run_mags()), s.per_channel(b.eps)));
+        let rounding: Vec<Mag> = map(y.len(), |i| y.sum_rounding(i, Mag::ZERO));
+        let group = |g: usize| {
+            let w = weights.rearranged(|v| s.group(v, g).to_vec());
+            let p = input.rearranged(|v| s.unfold_input(v, Mag::ZERO, &taps, g));
+            let bias = bias.as_ref().map(|(run, eps)| Bias {
+                run: s.output_rows(run, g),
+                eps: s.output_rows(eps, g),
+                rounding: s.output_rows(&rounding, g),
+            });
+            s.forward().bound(&w, &p, y.run_only(), bias.as_ref())
+        };
+        gather_bounds((0..s.groups).map(group).collect(), |rows| s.to_output(rows))
+    }
+
+    fn vjp_bound(&self, x: &[Approx], _: &Approx, ybar: &Approx, wanted: &[bool]) -> PerOperand<Bound> {
+        let s = self.sizes(x[0].shape, x[1].shape);
+        let g_all = Factor::of(ybar);
+        let input = || {
+            let taps = self.taps(&s, true);
+            let weights = Factor::of(&x[1]);
+            let group = |g: usize| {
+                let w = weights.rearranged(|v| by_input_channel(s.group(v, g), s.cout, s.cin, s.nk()));
+                let q = g_all.rearranged(|v| s.unfold_output(v, Mag::ZERO, &taps, g));
+                s.input_gradient().bound(&w, &q, ybar.run_only(), None)
+            };
+            gather_bounds((0..s.groups).map(group).collect(), |rows| s.to_input(rows))
+        };
+        let kernel = || {
+            let taps = self.taps(&s, false);
+            let values = Factor::of(&x[0]);
+            let group = |g: usize| {
+                let y = g_all.rearranged(|v| s.output_rows(v, g));
+                let p = values.rearranged(|v| s.unfold_input(v, Mag::ZERO, &taps, g));
+                s.kernel_gradient().bound(&y, &p, ybar.run_only(), None)
+            };
+            gather_bounds((0..s.groups).map(group).collect(), |rows| rows.concat())
+        };
+        let bias = || sum_bound(map_rows(s.groups * s.cout, |o| sum_error(ybar, s.of_channel(o))));
+        let mut out = vec![wanted[0].then(input), wanted[1].then(kernel)];
+        out.extend(wanted.get(2).map(|&w| w.then(bias)));
+        out
+    }
+
+    fn forward_scale(&self, x: &[&Array<Interval>]) -> Array<Interval> {
+        let s = self.sizes(&x[0].shape, &x[1].shape);
+        let taps = self.taps(&s, false);
+        let bias = x.get(2).map(|b| s.per_channel(&b.data));
+        let group = |g: usize| {
+            let p = s.unfold_input(&x[0].data, Interval::ZERO, &taps, g);
+            let b = bias.as_ref().map(|b| s.output_rows(b, g));
+            s.forward().scale(s.group(&x[1].data, g), &p, b.as_deref())
+        };
+        let data = s.to_output(&(0..s.groups).map(group).collect::<Vec<_>>());
+        Array::new([&[s.batch, s.groups * s.cout], s.output.as_slice()].concat(), data)
+    }
+
+    fn vjp_scale(
+        &self,
+        x: &[&Array<Interval>],
+        _: &Array<Interval>,
+        ybar: &Array<Interval>,
+        wanted: &[bool],
+    ) -> PerOperand<Array<Interval>> {
+        let s = self.sizes(&x[0].shape, &x[1].shape);
+        let input = || {
+            let taps = self.taps(&s, true);
+            let group = |g: usize| {
+                let w = by_input_channel(s.group(&x[1].data, g), s.cout, s.cin, s.nk());
+                s.input_gradient().scale(&w, &s.unfold_output(&ybar.data, Interval::ZERO, &taps, g), None)
+            };
+            Array::new(x[0].shape.clone(), s.to_input(&(0..s.groups).map(group).collect::<Vec<_>>()))
+        };
+        let kernel = || {
+            let taps = self.taps(&s, false);
+            let group = |g: usize| {
+                let y = s.output_rows(&ybar.data, g);
+                s.kernel_gradient().scale(&y, &s.unfold_input(&x[0].data, Interval::ZERO, &taps, g), None)
+            };
+            Array::new(x[1].shape.clone(), (0..s.groups).map(group).collect::<Vec<_>>().concat())
+        };
+        let bias = || {
+            let one = |o: usize| sum_range(s.of_channel(o).map(|i| ybar.data[i]));
+            Array::new(vec![s.groups * s.cout], map_rows(s.groups * s.cout, one))
+        };
+        let mut out = vec![wanted[0].then(input), wanted[1].then(kernel)];
+        out.extend(wanted.get(2).map(|&w| w.then(bias)));
+        out
+    }
+}

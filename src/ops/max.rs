@@ -1,0 +1,215 @@
+//! # Max: the largest entry of the last dimension
+//!
+//! ## Definition
+//! y_r = max_i x_{r,i}. Max pooling reads its windows by a Gather; a minimum is −max(−x).
+//!
+//! ## Algorithm
+//! Comparison only; nothing is rounded.
+//!
+//! ## VJP
+//! ȳ goes to the winner. Entries that tie exactly: the first one (max pooling), or equal parts
+//! (reductions and elementwise maximum), as the node says.
+//!
+//! ## Error
+//! Forward: carried max e_j over all entries that may win. Cotangent: where spec and covered runs
+//! certainly agree on the winner, e of ȳ; otherwise |ȳ| + e for every entry that may win. For this run
+//! the enclosures show who wins in the spec; for every run the winner's lead must exceed e_w + e_j.
+//!
+//! ## Scale
+//! [max lo, max hi]; cotangents between 0 and ȳ for every entry that may win.
+//!
+//! ## Domain
+//! Rows are not empty.
+//!
+//! ## References
+//! ONNX MaxPool (first index wins); method: a gate is decided or charged.
+
+use super::approx::UNKNOWN_GATE;
+use super::{Approx, Bound, PerOperand, RevNode, flat_rows, map_rows, rows_of};
+use crate::ir::{Array, Shaped, Tensor};
+use crate::num::{Arith, Ball, Balls, Interval, Mag, Ties, lemma};
+
+/// The largest entry of each row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Max {
+    /// Who gets the cotangent among equals.
+    pub ties: Ties,
+}
+
+impl Shaped for Max {
+    fn infer(&self, operands: &[&[usize]]) -> Result<Vec<usize>, String> {
+        let s = rows_of(operands)?;
+        Ok(s[..s.len() - 1].to_vec())
+    }
+}
+
+/// Indices that attain the maximum of a row of numbers.
+fn winners(row: &[f32]) -> Vec<usize> {
+    let m = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    (0..row.len()).filter(|&i| row[i] == m).collect()
+}
+
+/// Indices that may attain the maximum, when entry i lies somewhere in `row(i)`.
+fn candidates(n: usize, row: impl Fn(usize) -> Interval) -> Vec<usize> {
+    let lead = (0..n).map(|i| row(i).lo).fold(f64::NEG_INFINITY, f64::max);
+    (0..n).filter(|&i| row(i).hi >= lead).collect()
+}
+
+/// The winner shares its place with exactly equal others.
+pub(crate) const SHARED: u32 = 1 << 31;
+
+impl Max {
+    /// The first winner of each row as the enclosures show it, or [`UNKNOWN_GATE`].
+    pub(crate) fn gates(&self, balls: &Balls, x: &Array<Ball>) -> Vec<u32> {
+        let n = x.row_len();
+        map_rows(x.data.len() / n, |r| match balls.winners(&x.data[r * n..(r + 1) * n]) {
+            None => UNKNOWN_GATE,
+            Some(won) => won[0] as u32 | if won.len() > 1 { SHARED } else { 0 },
+        })
+    }
+
+    /// Rows whose cotangent spec and covered runs may route differently.
+    pub(crate) fn undecided(&self, x: &Approx, y: &Approx) -> Vec<u32> {
+        (0..y.len()).filter(|&r| !self.outcome(x, y, r).1).map(|r| r as u32).collect()
+    }
+
+    /// The first winner of each row of a run, as [`Max::gates`] writes it.
+    pub(crate) fn run_gates(&self, x: &Tensor) -> Vec<u32> {
+        let n = x.row_len();
+        map_rows(x.data.len() / n, |r| {
+            let won = winners(&x.data[r * n..(r + 1) * n]);
+            won[0] as u32 | if won.len() > 1 { SHARED } else { 0 }
+        })
+    }
+
+    /// Who may win, and whether spec and covered runs certainly route the cotangent alike.
+    fn outcome(&self, x: &Approx, y: &Approx, r: usize) -> (Vec<usize>, bool) {
+        let n = x.row_len();
+        let at = |i: usize| r * n + i;
+        let open = candidates(n, |i| x.hull(at(i)));
+        let exact = |i: &usize| x.eps[at(*i)].is_zero() && x.spec[at(*i)].lo == x.spec[at(*i)].hi;
+        if open.len() == 1 || open.iter().all(exact) {
+            return (open, true);
+        }
+        // Compare this run's winner with the spec's; shared places agree for the first one only.
+        let agreed = x.run_only() && y.gates[r] != UNKNOWN_GATE && {
+            let run = winners(&x.run[r * n..(r + 1) * n]);
+            let shared = y.gates[r] & SHARED != 0 || run.len() > 1;
+            run[0] as u32 == y.gates[r] & !SHARED && (self.ties == Ties::First || !shared)
+        };
+        (open, agreed)
+    }
+}
+
+impl RevNode for Max {
+    fn forward_spec<A: Arith>(&self, a: &A, x: &[&Array<A::S>]) -> Array<A::S> {
+        let n = x[0].row_len();
+        let shape = x[0].shape[..x[0].shape.len() - 1].to_vec();
+        Array::new(shape, map_rows(x[0].data.len() / n, |r| a.max(&x[0].data[r * n..(r + 1) * n])))
+    }
+
+    fn vjp_spec<A: Arith>(
+        &self,
+        a: &A,
+        x: &[&Array<A::S>],
+        _: &Array<A::S>,
+        ybar: &Array<A::S>,
+        _: &[bool],
+    ) -> PerOperand<Array<A::S>> {
+        let n = x[0].row_len();
+        let row = |r: usize| a.max_vjp(&x[0].data[r * n..(r + 1) * n], self.ties, &ybar.data[r]);
+        vec![Some(Array::new(x[0].shape.clone(), flat_rows(ybar.data.len(), row)))]
+    }
+
+    fn forward_runtime(&self, x: &[&Tensor]) -> Tensor {
+        let n = x[0].row_len();
+        let shape = x[0].shape[..x[0].shape.len() - 1].to_vec();
+        let largest = |r: usize| x[0].data[r * n..(r + 1) * n].iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        Array::new(shape, map_rows(x[0].data.len() / n, largest))
+    }
+
+    fn vjp_runtime(&self, x: &[&Tensor], _: &Tensor, ybar: &Tensor, _: &[bool]) -> PerOperand<Tensor> {
+        let n = x[0].row_len();
+        let row = |r: usize| {
+            let won = winners(&x[0].data[r * n..(r + 1) * n]);
+            let mut out = vec![0.0; n];
+            match self.ties {
+                Ties::First => out[won[0]] = ybar.data[r],
+                Ties::Split => won.iter().for_each(|&i| out[i] = ybar.data[r] / won.len() as f32),
+            }
+            out
+        };
+        vec![Some(Array::new(x[0].shape.clone(), flat_rows(ybar.data.len(), row)))]
+    }
+
+    fn forward_bound(&self, x: &[Approx], y: &Approx) -> Bound {
+        let n = x[0].row_len();
+        let carried = |r: usize| {
+            let (open, _) = self.outcome(&x[0], y, r);
+            open.iter().fold(Mag::ZERO, |m, &i| m.max(x[0].eps[r * n + i]))
+        };
+        Bound::exact(map_rows(y.len(), carried))
+    }
+
+    fn vjp_bound(&self, x: &[Approx], y: &Approx, ybar: &Approx, _: &[bool]) -> PerOperand<Bound> {
+        let n = x[0].row_len();
+        let row = |r: usize| {
+            let mut out = vec![(Mag::ZERO, Mag::ZERO); n];
+            let (open, agreed) = self.outcome(&x[0], y, r);
+            if !agreed {
+                for i in open {
+                    // any share between 0 and 1 on either side: |ȳ| + e
+                    out[i] = (ybar.mag(r) + ybar.eps[r], lemma::rounding(ybar.run_mag(r)));
+                }
+                return out;
+            }
+            // This run knows its winners; of every run it is known that all of `open` are exact or one.
+            let won = if ybar.run_only() { winners(&x[0].run[r * n..(r + 1) * n]) } else { open };
+            match self.ties {
+                Ties::First => out[won[0]] = (ybar.eps[r], Mag::ZERO),
+                Ties::Split => {
+                    let d = won.len() as f64;
+                    let local = if won.len() == 1 {
+                        Mag::ZERO
+                    } else {
+                        lemma::monomial(2, ybar.run_mag(r).div_lower(d), Mag::ZERO)
+                    };
+                    won.iter().for_each(|&i| out[i] = (ybar.eps[r].div_lower(d), local));
+                }
+            }
+            out
+        };
+        vec![Some(Bound::of_pairs(flat_rows(y.len(), row)))]
+    }
+
+    fn forward_scale(&self, x: &[&Array<Interval>]) -> Array<Interval> {
+        let n = x[0].row_len();
+        let shape = x[0].shape[..x[0].shape.len() - 1].to_vec();
+        let range = |r: usize| {
+            let row = &x[0].data[r * n..(r + 1) * n];
+            let (lo, hi) =
+                row.iter().fold((f64::NEG_INFINITY, f64::NEG_INFINITY), |(l, h), i| (i.lo.max(l), i.hi.max(h)));
+            Interval::new(lo, hi)
+        };
+        Array::new(shape, map_rows(x[0].data.len() / n, range))
+    }
+
+    fn vjp_scale(
+        &self,
+        x: &[&Array<Interval>],
+        _: &Array<Interval>,
+        ybar: &Array<Interval>,
+        _: &[bool],
+    ) -> PerOperand<Array<Interval>> {
+        let n = x[0].row_len();
+        let row = |r: usize| {
+            let open = candidates(n, |i| x[0].data[r * n + i]);
+            let mut out = vec![Interval::ZERO; n];
+            for &i in &open {
+                out[i] = if open.len() == 1 { ybar.data[r] } else { ybar.data[r].hull(Interval::ZERO) };
+            }
+            out
+        };
+        vec![Some(Array::new(x[0].shape.clone(), flat_rows(ybar.data.len(), row)))]
+    }
+}

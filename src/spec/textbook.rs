@@ -1,0 +1,64 @@
+//! Forward and backward by the textbook definitions, over any arithmetic.
+//!
+//! With [`Balls`](crate::num::Balls) this is the specification; with
+//! [`Rounded`](crate::num::Rounded) the reference runtime: sequential left folds, no FMA, elementary
+//! functions correctly rounded.
+
+use crate::ir::{Array, walk};
+use crate::num::Arith;
+use crate::ops::{RevGraph, RevNode};
+use crate::seed::Seed;
+use rayon::prelude::*;
+use std::convert::Infallible;
+
+/// A tensor's entries as exact scalars.
+pub fn lift<A: Arith>(a: &A, t: &crate::ir::Tensor) -> Array<A::S> {
+    Array::new(t.shape.clone(), t.data.iter().map(|&x| a.constant(f64::from(x))).collect())
+}
+
+/// Values of leaves and nodes; `after` may look at each node's value as it is made.
+pub fn eval<A: Arith>(
+    graph: &RevGraph,
+    a: &A,
+    mut after: impl FnMut(crate::ir::ValueId, &[&Array<A::S>], Array<A::S>) -> Array<A::S>,
+) -> Vec<Array<A::S>> {
+    let walked =
+        walk::up(graph, |l| lift(a, &l.tensor), |v, n, x| Ok::<_, Infallible>(after(v, x, n.op.forward_spec(a, x))));
+    walked.unwrap_or_else(|e| match e {})
+}
+
+/// Cotangents of all values that lead to something wanted.
+///
+/// `after` may look at the contributions of a node as they are made, `total` makes one cotangent of
+/// a value's contributions ([`left_fold`] unless there is reason for more).
+pub fn backprop<A: Arith>(
+    graph: &RevGraph,
+    a: &A,
+    values: &[Array<A::S>],
+    seeds: &[Seed],
+    wanted: &[bool],
+    mut after: impl FnMut(crate::ir::ValueId, Vec<Option<Array<A::S>>>) -> Vec<Option<Array<A::S>>>,
+    mut total: impl FnMut(crate::ir::ValueId, Vec<Array<A::S>>) -> Array<A::S>,
+) -> Vec<Option<Array<A::S>>> {
+    let walked = walk::down(
+        graph,
+        wanted,
+        seeds.iter().map(|s| (s.value, lift(a, &s.cotangent))).collect(),
+        |v, n, ybar, want| {
+            let x: Vec<&Array<A::S>> = n.operands.iter().map(|o| &values[o.index()]).collect();
+            Ok::<_, Infallible>(after(v, n.op.vjp_spec(a, &x, &values[v.index()], ybar, want)))
+        },
+        |v, contributions| Ok(total(v, contributions)),
+    );
+    walked.unwrap_or_else(|e| match e {})
+}
+
+/// ((c₁ + c₂) + c₃) + …, entry by entry.
+pub fn left_fold<A: Arith>(a: &A, contributions: Vec<Array<A::S>>) -> Array<A::S> {
+    let mut it = contributions.into_iter();
+    let first = it.next().expect("a cotangent has at least one contribution");
+    it.fold(first, |p, c| {
+        let data = p.data.par_iter().zip(&c.data).map(|(x, y)| a.add(x, y)).collect();
+        Array::new(p.shape, data)
+    })
+}

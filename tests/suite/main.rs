@@ -1,0 +1,4 @@
+//! The one integration test binary: linking MPFR and tract is slow.
+
+mod corpus;
+mod decode;
