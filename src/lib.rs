@@ -13,4 +13,5 @@ pub mod report;
 pub mod runtime;
 pub mod scale;
 pub mod seed;
+pub mod session;
 pub mod spec;
