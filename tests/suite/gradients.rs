@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use crate::corpus;
-use crate::node_tests::run;
 use certify::data::{Data, HostTensor, npz};
 use certify::error::Diagnostics;
 use certify::import::{self, Inputs, Lowered, Options};
 use certify::ir::{Tensor, ValueId};
-use certify::ops::RevNode;
+use certify::runtime;
+use certify::seed::Seed;
 
 fn lower(dir: &Path) -> Result<Lowered, Diagnostics> {
     let model = import::read(&dir.join("model.onnx"))?;
@@ -16,37 +16,16 @@ fn lower(dir: &Path) -> Result<Lowered, Diagnostics> {
     import::lower(&model, &inputs, &Options::default())
 }
 
-/// Cotangents of the parameters by plain accumulation.
-fn backprop(lowered: &Lowered) -> Vec<(String, Tensor)> {
+/// The binary32 gradients of the parameters.
+fn gradients(lowered: &Lowered) -> Vec<(String, Tensor)> {
     let graph = &lowered.graph;
-    let values = run(graph);
-    let wanted = graph.differentiated(&[]);
-    let mut bar: Vec<Option<Tensor>> = vec![None; graph.len()];
-    let add = |bar: &mut Vec<Option<Tensor>>, v: ValueId, t: &Tensor| match &mut bar[v.index()] {
-        Some(sum) => sum.data.iter_mut().zip(&t.data).for_each(|(s, x)| *s += x),
-        empty => *empty = Some(t.clone()),
-    };
-    for (_, v, t) in &lowered.seeds {
-        add(&mut bar, *v, t);
-    }
-    for (k, node) in graph.nodes().iter().enumerate().rev() {
-        let Some(ybar) = bar[graph.node_id(k).index()].clone() else { continue };
-        let x: Vec<&Tensor> = node.operands.iter().map(|o| &values[o.index()]).collect();
-        let need: Vec<bool> = node.operands.iter().map(|o| wanted[o.index()]).collect();
-        let y = &values[graph.node_id(k).index()];
-        for (o, xbar) in node.operands.iter().zip(node.op.vjp_runtime(&x, y, &ybar, &need)) {
-            if let (true, Some(t)) = (wanted[o.index()], xbar) {
-                add(&mut bar, *o, &t);
-            }
-        }
-    }
-    lowered
-        .parameters()
-        .map(|(n, v)| {
-            let zero = || Tensor::filled(graph.shape(v), 0.0);
-            (n.to_string(), bar[v.index()].clone().unwrap_or_else(zero))
-        })
-        .collect()
+    let values = runtime::eval(graph).unwrap_or_else(|e| panic!("{e}"));
+    let seeds: Vec<Seed> = lowered.seeds.iter().map(|(_, v, t)| Seed { value: *v, cotangent: t.clone() }).collect();
+    let cotangents =
+        runtime::backprop(graph, &values, &seeds, &graph.differentiated(&[])).unwrap_or_else(|e| panic!("{e}"));
+    let zero = |v: ValueId| Tensor::filled(graph.shape(v), 0.0);
+    let of = |v: ValueId| cotangents.total[v.index()].clone().unwrap_or_else(|| zero(v));
+    lowered.parameters().map(|(name, v)| (name.to_string(), of(v))).collect()
 }
 
 fn f32s(t: &HostTensor) -> Vec<f64> {
@@ -74,7 +53,7 @@ fn parameters_and_gradients_are_pytorchs() {
         lowered.graph.check().unwrap_or_else(|e| panic!("{e}"));
         let bytes = std::fs::read(dir.join("grads_f64.npz")).expect("readable");
         let want = npz::read(&bytes, "grads_f64.npz").unwrap_or_else(|e| panic!("{e}"));
-        let got = backprop(&lowered);
+        let got = gradients(&lowered);
         let names = |v: Vec<&String>| {
             let mut v: Vec<String> = v.into_iter().cloned().collect();
             v.sort();

@@ -3,4 +3,5 @@
 mod corpus;
 mod decode;
 mod gradients;
+mod models;
 mod node_tests;

@@ -7,19 +7,7 @@ use crate::corpus;
 use certify::data::{Data, HostTensor};
 use certify::error::{Code, Diagnostics};
 use certify::import::{self, Inputs, Lowered, Options, Seed};
-use certify::ir::Tensor;
-use certify::ops::{RevGraph, RevNode};
-
-/// Values of all leaves and nodes.
-pub fn run(graph: &RevGraph) -> Vec<Tensor> {
-    let mut values: Vec<Tensor> = graph.leaves().iter().map(|l| l.tensor.clone()).collect();
-    for node in graph.nodes() {
-        let x: Vec<&Tensor> = node.operands.iter().map(|o| &values[o.index()]).collect();
-        let y = node.op.forward_runtime(&x);
-        values.push(y);
-    }
-    values
-}
+use certify::runtime;
 
 fn lower(dir: &Path) -> Result<Lowered, Diagnostics> {
     let model = import::read(&dir.join("model.onnx"))?;
@@ -32,10 +20,10 @@ fn close(a: f32, b: f32) -> bool {
     a == b || (a.is_nan() && b.is_nan()) || (f64::from(a) - f64::from(b)).abs() <= 1e-7 + 1e-3 * f64::from(b).abs()
 }
 
-/// Compares all outputs of a case; says what differs.
+/// Runs a case and compares all outputs; says what differs.
 fn compare(dir: &Path, lowered: &Lowered) -> Result<(), String> {
     let model = import::read(&dir.join("model.onnx")).map_err(|e| e.to_string())?;
-    let values = run(&lowered.graph);
+    let values = runtime::eval(&lowered.graph).map_err(|e| e.to_string())?;
     for (k, info) in model.graph.outputs.iter().enumerate() {
         let bytes = std::fs::read(dir.join(format!("test_data_set_0/output_{k}.pb"))).map_err(|e| e.to_string())?;
         let (_, want) = import::tensor::decode_file(&bytes, dir)?;

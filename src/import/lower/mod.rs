@@ -34,6 +34,7 @@ use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::ir::{Leaf, LeafKind, Origin, Tensor, ValueId};
 use crate::ops::Builder;
 
+pub use notes::of as notes;
 pub use registry::{Form, NEWEST, OLDEST, table};
 
 /// Chains of import-time float arithmetic that end up in the graph may be this long.
