@@ -2,3 +2,5 @@
 
 mod corpus;
 mod decode;
+mod gradients;
+mod node_tests;

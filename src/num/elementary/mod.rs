@@ -83,7 +83,8 @@ pub const KERNELS: &[Kernel] = &[
 
 /// `out[i]` = [`round32`]`(f(x[i]))` for every entry, in vectors and on all threads.
 ///
-/// Panics when the lengths differ.
+/// Write `#[inline(always)] |x| tanh(x)`: without the attribute a large kernel is called out of line, which is no
+/// error but undoes the vectors. Panics when the lengths differ.
 pub fn map(out: &mut [f32], x: &[f32], f: impl Fn(f64) -> f64 + Copy + Send + Sync) {
     assert_eq!(out.len(), x.len(), "map: lengths");
     const PIECE: usize = 1 << 13;
