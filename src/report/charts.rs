@@ -87,7 +87,9 @@ fn errors(c: &Certificate, present: &[Rung]) -> Option<Drawn> {
     let mut series: Vec<Series> = vec![(0, "observed".to_string(), observed)];
     for &r in present.iter().filter(|&&r| r != Rung::Direct) {
         let values = c.gradients.iter().map(|g| g.bounds.get(r).and_then(|b| b.rel).map(Num::get).and_then(log));
-        series.push((1 + r as usize, rung_name(r).to_string(), values.collect()));
+        let values: Vec<Option<f64>> = values.collect();
+        let unbounded = if values.iter().any(Option::is_some) { "" } else { " (unbounded)" };
+        series.push((1 + r as usize, format!("{}{unbounded}", rung_name(r)), values));
     }
     let (lowest, highest) = extent(&series)?;
     // At least down to u and up to 1; wild bounds leave the scale.
@@ -120,7 +122,8 @@ fn errors(c: &Certificate, present: &[Rung]) -> Option<Drawn> {
 /// What this certificate's limit and the defaults of others detect, against the size of the gradient.
 fn detection(c: &Certificate) -> Option<Drawn> {
     let mut series: Vec<Series> = vec![
-        (0, "‖g‖∞".into(), c.gradients.iter().map(|g| log(g.spec_norm.hi())).collect()),
+        // What may be 0 has no place on a logarithmic axis.
+        (0, "‖g‖∞".into(), c.gradients.iter().map(|g| log(g.spec_norm.lo())).collect()),
         (2, "this limit".into(), c.gradients.iter().map(|g| log(g.detection.limit.get())).collect()),
     ];
     let others = c.gradients.first().map_or(0, |g| g.detection.defaults.len());

@@ -58,8 +58,10 @@ pub fn terminal(c: &Certificate) -> String {
     if c.warnings.len() > WARNINGS {
         lines.push(format!("  warning     {} more in the report", c.warnings.len() - WARNINGS));
     }
-    if s.warned > 0 {
-        lines.push(format!("  warning     {} gradients carry one, see the report", s.warned));
+    match s.warned {
+        0 => {}
+        1 => lines.push("  warning     1 gradient carries one, see the report".into()),
+        n => lines.push(format!("  warning     {n} gradients carry one, see the report")),
     }
     lines.join("\n") + "\n"
 }
