@@ -58,9 +58,9 @@ pub fn log1p(x: f64) -> f64 {
     if x >= -1.0 { y } else { f64::NAN }
 }
 
-/// x^p for binary32 values x and p. For x < 0 the result is NaN unless p is an integer; x^0 = 1.
+/// x^p for a binary32 value x. For x < 0 the result is NaN unless p is an integer; x^0 = 1.
 // p·ln x reaches 104 in magnitude where the result is in range, so ln x is needed with 7 bits more than the result:
-// ln x = hi + lo within 2^−57, hi of 29 bits, so that p·hi is exact for a p of 24 bits.
+// ln x = hi + lo within 2^−57 and p = p_hi + p_lo, with 29 and 24 bits, so that p_hi·hi is exact.
 #[inline(always)]
 pub fn pow(x: f64, p: f64) -> f64 {
     let (e, m) = split(x.abs());
@@ -82,8 +82,10 @@ pub fn pow(x: f64, p: f64) -> f64 {
     let hi = leading(sum + rest, 24);
     // sum − hi is exact (they differ by less than 2 %), so that lo ≤ 2^−28·hi
     let lo = (sum - hi) + rest;
-    let y = exp_with(p * hi, p * lo);
-    // An integer below 2^50 survives SHIFT, with its parity in the last bit; larger binary32 values are even.
+    let p_hi = leading(p, 29);
+    let y = exp_with(p_hi * hi, p_hi * lo + (p - p_hi) * (hi + lo));
+    // An integer below 2^50 survives SHIFT, with its parity in the last bit; of larger exponents only binary32 values
+    // matter, which are even.
     let shifted = p + SHIFT;
     let large = p.abs() > 1e15;
     let integer = large || shifted - SHIFT == p;

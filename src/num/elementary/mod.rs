@@ -10,6 +10,8 @@
 //! [2^−150, 2^128]; results beyond it are on the same side of that range as the true ones, so that they
 //! round to the same zero or infinity. Outside the domain the result is NaN, at poles infinite.
 //!
+//! [`exp()`], [`expm1`], [`log()`], [`log1p`], [`tanh`] and [`sigmoid`] keep the bound for every binary64 argument.
+//!
 //! Kernels, with the largest relative error seen and the input where it was seen, are listed in
 //! [`KERNELS`].
 

@@ -173,14 +173,33 @@ proptest! {
         prop_assert!(err <= REL, "{}: 2^{:.2}", what, err.log2());
     }
 
-    /// log1p serves arguments that are no binary32 values as well.
+    /// The power serves exponents that are no binary32 values as well, such as p − 1 in a derivative.
     #[test]
-    fn log1p_of_binary64(e in -100i32..100, m in 1.0..2.0f64, negative in any::<bool>()) {
-        let x = if negative && e < 0 { -m * 2f64.powi(e) } else { m * 2f64.powi(e) };
-        prop_assume!(x > -1.0);
-        let want = Float::with_val(BITS, x).ln_1p();
-        let err = (Float::with_val(BITS, log1p(x) - &want) / want).to_f64().abs();
-        prop_assert!(err <= REL, "log1p({x:e}): 2^{:.2}", err.log2());
+    fn powers_of_binary64_exponents(bits in 1u32..0x7f80_0000, log2 in -152.0..130.0f64) {
+        let x = f32::from_bits(bits);
+        let p = if x == 1.0 { log2 } else { log2 / f64::from(x).log2() };
+        let want = rug::ops::Pow::pow(Float::with_val(BITS, x), Float::with_val(BITS, p));
+        let what = format!("pow({x:e}, {p:e})");
+        let err = relative_error(&what, pow(f64::from(x), p), &want);
+        prop_assert!(err <= REL, "{}: 2^{:.2}", what, err.log2());
+    }
+
+    /// These serve arguments that are no binary32 values as well.
+    #[test]
+    fn binary64_arguments(e in -100i32..100, m in 1.0..2.0f64, negative in any::<bool>()) {
+        let x = if negative { -m * 2f64.powi(e) } else { m * 2f64.powi(e) };
+        let v = Float::with_val(BITS, x);
+        for (name, got, want) in [
+            ("exp", exp(x), v.clone().exp()),
+            ("expm1", expm1(x), v.clone().exp_m1()),
+            ("log", log(x), v.clone().ln()),
+            ("log1p", log1p(x), v.clone().ln_1p()),
+            ("tanh", tanh(x), v.clone().tanh()),
+            ("sigmoid", sigmoid(x), ((-v).exp() + 1u32).recip()),
+        ] {
+            let err = relative_error(name, got, &want);
+            prop_assert!(err <= REL, "{name}({x:e}): 2^{:.2}", err.log2());
+        }
     }
 }
 
