@@ -83,7 +83,7 @@ apt_install() {
 # Without root: the Debian packages of m4 and its library, unpacked into target/tools.
 unpack_m4() {
     has apt-get && has dpkg || return 1
-    say "unpacking m4 into $tools (no root rights, nothing is installed)"
+    say "unpacking m4 into $tools (the system is left as it is)"
     rm -rf "$tools"
     mkdir -p "$tools/packages" "$tools/root" "$tools/bin" "$tools/apt/lists/partial" "$tools/apt/cache/archives/partial"
     (
