@@ -5,8 +5,9 @@ use crate::bounds;
 use crate::certificate::{Check, CheckKind, Status, judge};
 use crate::ir::{Array, Tensor, walk};
 use crate::num::{Interval, reduce};
-use crate::ops::RevNode;
-use crate::runtime;
+use crate::ops::{RevGraph, RevNode};
+use crate::runtime::{self, Cotangents};
+use crate::seed::Seed;
 use crate::session::figures;
 use std::convert::Infallible;
 
@@ -20,26 +21,25 @@ fn same_bits(a: &Tensor, b: &Tensor) -> bool {
 }
 
 /// The link between the graph and the tape that executes it, run on this model.
-pub fn invariants(loaded: &Loaded, p: &Passes) -> Vec<Check> {
-    let graph = &loaded.lowered.graph;
+pub fn invariants(graph: &RevGraph, values: &[Tensor], cotangents: &Cotangents, seeds: &[Seed]) -> Vec<Check> {
     let (leaves, nodes) = (graph.leaves().len(), graph.nodes().len());
     let kind = CheckKind::Invariant;
     let order = graph.nodes().iter().enumerate().all(|(k, n)| n.operands.iter().all(|o| *o < graph.node_id(k)));
     // The tape erased of spec, bound and scale: leaves and runtime cells only.
     let tape = walk::up(graph, |l| l.tensor.clone(), |_, n, x| Ok::<_, Infallible>(n.op.forward_runtime(x)))
         .unwrap_or_else(|e| match e {});
-    let forward = tape.iter().zip(&p.values).all(|(a, b)| same_bits(a, b));
+    let forward = tape.iter().zip(values).all(|(a, b)| same_bits(a, b));
     let wanted = graph.differentiated(&[]);
-    let again = runtime::backprop(graph, &tape, &p.seeds, &wanted);
+    let again = runtime::backprop(graph, &tape, seeds, &wanted);
     let dense = again.as_ref().is_ok_and(|again| {
-        again.total.iter().zip(&p.cotangents.total).all(|pair| match pair {
+        again.total.iter().zip(&cotangents.total).all(|pair| match pair {
             (Some(a), Some(b)) => same_bits(a, b),
             (None, None) => true,
             _ => false,
         })
     });
     let shapes =
-        p.cotangents.total.iter().enumerate().all(|(i, c)| c.as_ref().is_none_or(|c| c.shape == p.values[i].shape));
+        cotangents.total.iter().enumerate().all(|(i, c)| c.as_ref().is_none_or(|c| c.shape == values[i].shape));
     vec![
         check(
             kind,
@@ -60,7 +60,7 @@ pub fn invariants(loaded: &Loaded, p: &Passes) -> Vec<Check> {
             kind,
             "cotangents have their values' shapes",
             shapes,
-            format!("{} cotangents", p.cotangents.total.iter().flatten().count()),
+            format!("{} cotangents", cotangents.total.iter().flatten().count()),
         ),
     ]
 }
@@ -158,7 +158,7 @@ pub fn claims(loaded: &Loaded, p: &Passes) -> Vec<Check> {
 
 /// Planted defects that the decision rule has to notice: in each gradient, a sign flip of the largest
 /// entry, and an error of twice its limit.
-pub fn controls(p: &Passes, graph: &crate::ops::RevGraph, limits: &[(crate::ir::ValueId, f64)]) -> Check {
+pub fn controls(p: &Passes, graph: &RevGraph, limits: &[(crate::ir::ValueId, f64)]) -> Check {
     let (mut planted, mut missed) = (0, 0);
     for ((v, limit), (_, spec)) in limits.iter().zip(&p.exact.gradients) {
         let run = p.gradient(graph, *v).data;
