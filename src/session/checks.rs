@@ -7,6 +7,8 @@ use crate::error::Diagnostic;
 use crate::ir::{Array, Tensor};
 use crate::link;
 use crate::num::{Interval, reduce};
+use crate::ops::RevGraph;
+use crate::seed::Seed;
 use crate::session::figures;
 
 fn check(kind: CheckKind, name: &str, holds: bool, evidence: String) -> Check {
@@ -15,8 +17,8 @@ fn check(kind: CheckKind, name: &str, holds: bool, evidence: String) -> Check {
 }
 
 /// The link between the graph and the tape that executes it, run on this model.
-pub fn invariants(loaded: &Loaded, p: &Passes) -> Result<Vec<Check>, Diagnostic> {
-    let all = link::invariants(&loaded.lowered.graph, &p.seeds)?;
+pub fn invariants(graph: &RevGraph, seeds: &[Seed]) -> Result<Vec<Check>, Diagnostic> {
+    let all = link::invariants(graph, seeds)?;
     Ok(all.into_iter().map(|(name, holds, figures)| check(CheckKind::Invariant, name, holds, figures)).collect())
 }
 

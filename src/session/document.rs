@@ -35,7 +35,7 @@ pub fn certificate(request: &Request, loaded: &Loaded, p: &Passes) -> Result<Cer
     c.outputs =
         loaded.lowered.outputs.iter().zip(&p.exact.kept).map(|((n, v), (_, b))| output(graph, p, n, *v, b)).collect();
     c.gates = gates.total();
-    c.checks = checks::invariants(loaded, p).map_err(Diagnostics::from)?;
+    c.checks = checks::invariants(graph, &p.seeds).map_err(Diagnostics::from)?;
     c.checks.extend(checks::claims(loaded, p));
     let largest = c.gradients.iter().map(|g| g.spec_norm.lo()).fold(0.0, f64::max);
     let limits: Vec<(ValueId, f64)> = p

@@ -6,11 +6,12 @@ mod dump;
 mod figures;
 mod passes;
 
+pub use checks::invariants;
 pub use passes::Passes;
 
 use crate::certificate::{Certificate, ToolBug};
 use crate::data::HostTensor;
-use crate::error::Diagnostics;
+use crate::error::{Diagnostic, Diagnostics};
 use crate::import::{self, Cotangent, Inputs, Lowered, OnnxModel, Options};
 use crate::num::{Mag, environment};
 use std::collections::BTreeMap;
@@ -67,6 +68,12 @@ pub enum Failure {
     /// A rigorous bound is contradicted.
     #[error("{0}")]
     Bug(#[from] ToolBug),
+}
+
+impl From<Diagnostic> for Failure {
+    fn from(d: Diagnostic) -> Failure {
+        Failure::Diagnostics(d.into())
+    }
 }
 
 /// Told which pass runs; for progress bars.
