@@ -2,10 +2,12 @@
 
 pub mod bounds;
 pub mod certificate;
+pub mod cli;
 pub mod data;
 pub mod error;
 pub mod import;
 pub mod ir;
+pub mod link;
 pub mod num;
 pub mod ops;
 pub mod output;
@@ -13,4 +15,5 @@ pub mod report;
 pub mod runtime;
 pub mod scale;
 pub mod seed;
+pub mod session;
 pub mod spec;

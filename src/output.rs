@@ -1,10 +1,8 @@
 //! Writing result files: complete or not at all.
 
-use std::fs;
-#[cfg(unix)]
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Code, Diagnostic};
 
@@ -16,22 +14,65 @@ use crate::error::{Code, Diagnostic};
 /// # Errors
 /// E001 with the path and the system's reason.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Diagnostic> {
-    write(path, bytes).map_err(|e| {
-        let file = path.display().to_string();
-        let help = match e.kind() {
-            io::ErrorKind::NotFound => "the directory must exist",
-            io::ErrorKind::PermissionDenied => "the directory must be writable",
-            io::ErrorKind::StorageFull => "free some space, or write elsewhere",
-            _ => "choose another path",
-        };
-        Diagnostic::new(Code::Io, format!("\"{file}\" can't be written: {e}")).file(file).help(help)
-    })
+    stage(path, bytes).and_then(Staged::commit).map_err(|e| failure(path, &e))
 }
 
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes several files, each as [`write_atomically`] does. All contents are on the disk before the
+/// first name points at them: what can't be written leaves all files as they were. (Only a name that
+/// can't be changed although a file could be made beside it comes too late for that.)
+///
+/// # Errors
+/// E001 with the path and the system's reason.
+pub fn write_all_atomically(files: &[(PathBuf, Vec<u8>)]) -> Result<(), Diagnostic> {
+    let mut staged = Vec::with_capacity(files.len());
+    for (path, bytes) in files {
+        staged.push((path, stage(path, bytes).map_err(|e| failure(path, &e))?));
+    }
+    // Streams first: they may break, and names hardly do.
+    staged.sort_by_key(|(_, s)| matches!(s, Staged::Name { .. }));
+    staged.into_iter().try_for_each(|(path, s)| s.commit().map_err(|e| failure(path, &e)))
+}
+
+fn failure(path: &Path, e: &io::Error) -> Diagnostic {
+    let file = path.display().to_string();
+    let help = match e.kind() {
+        io::ErrorKind::NotFound => "the directory must exist",
+        io::ErrorKind::PermissionDenied => "the directory must be writable",
+        io::ErrorKind::StorageFull => "free some space, or write elsewhere",
+        _ => "choose another path",
+    };
+    Diagnostic::new(Code::Io, format!("\"{file}\" can't be written: {e}")).file(file).help(help)
+}
+
+/// A file that is ready to be put in its place.
+enum Staged<'a> {
+    /// All of it is in a temporary file that takes the target's name.
+    Name { temporary: tempfile::NamedTempFile, target: PathBuf },
+    /// A pipe, a terminal or a device, open.
+    Stream { file: File, bytes: &'a [u8] },
+}
+
+impl Staged<'_> {
+    fn commit(self) -> io::Result<()> {
+        match self {
+            Staged::Name { temporary, target } => {
+                temporary.persist(&target).map_err(|e| e.error)?;
+                // The new name as well, where directories can be synchronised; the file is complete either way.
+                #[cfg(unix)]
+                let _ = File::open(folder(&target)).and_then(|d| d.sync_all());
+                Ok(())
+            }
+            Staged::Stream { mut file, bytes } => file.write_all(bytes).and_then(|()| file.flush()),
+        }
+    }
+}
+
+fn stage<'a>(path: &Path, bytes: &'a [u8]) -> io::Result<Staged<'a>> {
+    // A directory fails to open, with the right message.
+    let stream = || Ok(Staged::Stream { file: fs::OpenOptions::new().append(true).open(path)?, bytes });
     // A standard stream that was redirected to a file has a name of its own, which isn't to be replaced.
     if path.starts_with("/dev") || path.starts_with("/proc") {
-        return directly(path, bytes);
+        return stream();
     }
     // The target of a link is replaced, not the link.
     let target = match fs::canonicalize(path) {
@@ -47,31 +88,23 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Some(m) = &old
         && !m.is_file()
     {
-        return directly(path, bytes);
+        return stream();
     }
-    let dir = match target.parent() {
-        Some(d) if !d.as_os_str().is_empty() => d,
-        _ => Path::new("."),
-    };
-    let mut temporary = temporary(dir)?;
+    let mut temporary = temporary(folder(&target))?;
     temporary.write_all(bytes)?;
     if let Some(m) = &old {
         temporary.as_file().set_permissions(m.permissions())?;
     }
     // The content must be on the disk before the name points at it.
     temporary.as_file().sync_all()?;
-    temporary.persist(&target).map_err(|e| e.error)?;
-    // The new name as well, where directories can be synchronised; the file is complete either way.
-    #[cfg(unix)]
-    let _ = File::open(dir).and_then(|d| d.sync_all());
-    Ok(())
+    Ok(Staged::Name { temporary, target })
 }
 
-/// Writes to a pipe, a terminal or a device; a directory fails to open, with the right message.
-fn directly(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut f = fs::OpenOptions::new().append(true).open(path)?;
-    f.write_all(bytes)?;
-    f.flush()
+fn folder(file: &Path) -> &Path {
+    match file.parent() {
+        Some(d) if !d.as_os_str().is_empty() => d,
+        _ => Path::new("."),
+    }
 }
 
 /// A temporary file beside the target; it vanishes unless it is renamed.
@@ -147,5 +180,19 @@ mod tests {
         fs::create_dir(dir.path().join("sub")).unwrap();
         assert!(write_atomically(&dir.path().join("sub"), b"x").is_err());
         assert_eq!(names(dir.path()), ["sub"]);
+    }
+    #[test]
+    fn of_several_files_all_are_written_or_none() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), b"old").unwrap();
+        let files = |last: &str| ["a", "b", last].map(|n| (dir.path().join(n), b"new".to_vec())).to_vec();
+        let d = write_all_atomically(&files("no/such")).unwrap_err();
+        assert!(d.what.contains("no/such"), "{d}");
+        assert_eq!((names(dir.path()), fs::read(dir.path().join("a")).unwrap()), (vec!["a".into()], b"old".to_vec()));
+        write_all_atomically(&files("c")).unwrap();
+        assert_eq!(
+            (names(dir.path()), fs::read(dir.path().join("a")).unwrap()),
+            (["a", "b", "c"].map(String::from).to_vec(), b"new".to_vec())
+        );
     }
 }

@@ -24,6 +24,8 @@ pub struct Form {
     pub until: i64,
     /// Attributes that this form may have.
     pub attributes: &'static [&'static str],
+    /// The function of `import::lower` that builds it from primitives.
+    pub lowering: &'static str,
     pub(super) lower: fn(&mut Call) -> Done,
 }
 
@@ -37,6 +39,7 @@ macro_rules! forms {
             since: $since,
             until: forms!(@ $until),
             attributes: $attributes,
+            lowering: stringify!($lower),
             lower: $lower,
         }),*]
     };
