@@ -1,0 +1,3 @@
+//! The integration tests, in one binary: linking MPFR and tract is slow.
+
+mod laws;
