@@ -1,11 +1,19 @@
 //! certify proves how far a model's binary32 gradients are from the true ones.
 
 pub mod bounds;
+pub mod certificate;
+pub mod cli;
+pub mod data;
 pub mod error;
+pub mod import;
 pub mod ir;
+pub mod link;
 pub mod num;
 pub mod ops;
+pub mod output;
+pub mod report;
 pub mod runtime;
 pub mod scale;
 pub mod seed;
+pub mod session;
 pub mod spec;

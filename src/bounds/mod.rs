@@ -38,7 +38,7 @@ pub struct Errors {
     pub carried: Mag,
     /// Largest part made by the node itself.
     pub local: Mag,
-    /// Gates of this node whose branch may differ between spec and covered runs.
+    /// Gates of this node whose branch may differ between spec and covered runs; values only.
     pub undecided: Vec<u32>,
 }
 
@@ -55,7 +55,7 @@ impl Errors {
 
     fn of(b: Bound) -> Errors {
         let eps = b.total();
-        Errors { carried: max_of(&b.carried), local: max_of(&b.local), eps, undecided: b.undecided }
+        Errors { carried: max_of(&b.carried), local: max_of(&b.local), eps, undecided: Vec::new() }
     }
 }
 
@@ -99,7 +99,8 @@ pub fn eval(e: Evidence, centre: Centre, eps_in: impl Fn(ValueId) -> Mag) -> Vec
         let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, &errors[o.index()].eps, centre)).collect();
         let b = n.op.forward_bound(&x, &e.value(v, &[], centre));
         let peak = b.peak;
-        errors.push(checked(Errors::of(b), peak, &e.exact.values[v.index()], centre));
+        let undecided = n.op.undecided(&x, &e.value(v, &[], centre));
+        errors.push(Errors { undecided, ..checked(Errors::of(b), peak, &e.exact.values[v.index()], centre) });
     }
     errors
 }
@@ -189,6 +190,5 @@ pub fn add_bound(run: &[Tensor], spec: &[Vec<Interval>], errors: &[Errors], cent
         };
         (carried, local)
     });
-    let undecided = errors.iter().flat_map(|e| e.undecided.iter().copied()).collect();
-    Errors::of(Bound::of_pairs(pairs).with_undecided(undecided))
+    Errors::of(Bound::of_pairs(pairs))
 }

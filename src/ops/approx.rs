@@ -124,8 +124,6 @@ pub struct Bound {
     pub carried: Vec<Mag>,
     /// What this node's own roundings cause.
     pub local: Vec<Mag>,
-    /// Entries of the gate's result where spec and covered runs may take different branches.
-    pub undecided: Vec<u32>,
     /// Bound on every intermediate of every covered run, in any order; none may overflow.
     pub peak: Mag,
 }
@@ -134,18 +132,13 @@ impl Bound {
     /// Nothing rounds here.
     pub fn exact(carried: Vec<Mag>) -> Bound {
         let local = vec![Mag::ZERO; carried.len()];
-        Bound { carried, local, undecided: Vec::new(), peak: Mag::ZERO }
+        Bound { carried, local, peak: Mag::ZERO }
     }
 
     /// From pairs (carried, local).
     pub fn of_pairs(pairs: Vec<(Mag, Mag)>) -> Bound {
         let (carried, local) = pairs.into_iter().unzip();
-        Bound { carried, local, undecided: Vec::new(), peak: Mag::ZERO }
-    }
-
-    /// The same, with a list of undecided gates.
-    pub fn with_undecided(self, undecided: Vec<u32>) -> Bound {
-        Bound { undecided, ..self }
+        Bound { carried, local, peak: Mag::ZERO }
     }
 
     /// The same, with a bound on intermediates.

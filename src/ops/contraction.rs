@@ -120,7 +120,7 @@ impl Product {
         }
         // every partial sum of any order is at most (1+nu)·Σ|a||b| (+ the bias)
         let peak = max_of(&total) + bias.map_or(Mag::ZERO, |b| max_of(&b.run));
-        Bound { carried, local, undecided: Vec::new(), peak: peak * (Mag::ONE + lemma::growth(self.k + 2)) }
+        Bound { carried, local, peak: peak * (Mag::ONE + lemma::growth(self.k + 2)) }
     }
 
     /// Range of the product over all orders, with or without FMA.

@@ -256,7 +256,7 @@ fn gather_bounds(groups: Vec<Bound>, back: impl Fn(&[Vec<Mag>]) -> Vec<Mag>) -> 
     let peak = groups.iter().fold(Mag::ZERO, |m, b| m.max(b.peak));
     let carried: Vec<Vec<Mag>> = groups.iter().map(|b| b.carried.clone()).collect();
     let local: Vec<Vec<Mag>> = groups.into_iter().map(|b| b.local).collect();
-    Bound { carried: back(&carried), local: back(&local), undecided: Vec::new(), peak }
+    Bound { carried: back(&carried), local: back(&local), peak }
 }
 
 impl Shaped for Conv {

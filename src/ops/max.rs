@@ -55,8 +55,8 @@ fn candidates(n: usize, row: impl Fn(usize) -> Interval) -> Vec<usize> {
     (0..n).filter(|&i| row(i).hi >= lead).collect()
 }
 
-/// The spec's winner may share its place with exactly equal others.
-const SHARED: u32 = 1 << 31;
+/// The winner shares its place with exactly equal others.
+pub(crate) const SHARED: u32 = 1 << 31;
 
 impl Max {
     /// The first winner of each row as the enclosures show it, or [`UNKNOWN_GATE`].
@@ -65,6 +65,20 @@ impl Max {
         map_rows(x.data.len() / n, |r| match balls.winners(&x.data[r * n..(r + 1) * n]) {
             None => UNKNOWN_GATE,
             Some(won) => won[0] as u32 | if won.len() > 1 { SHARED } else { 0 },
+        })
+    }
+
+    /// Rows whose cotangent spec and covered runs may route differently.
+    pub(crate) fn undecided(&self, x: &Approx, y: &Approx) -> Vec<u32> {
+        (0..y.len()).filter(|&r| !self.outcome(x, y, r).1).map(|r| r as u32).collect()
+    }
+
+    /// The first winner of each row of a run, as [`Max::gates`] writes it.
+    pub(crate) fn run_gates(&self, x: &Tensor) -> Vec<u32> {
+        let n = x.row_len();
+        map_rows(x.data.len() / n, |r| {
+            let won = winners(&x.data[r * n..(r + 1) * n]);
+            won[0] as u32 | if won.len() > 1 { SHARED } else { 0 }
         })
     }
 
@@ -165,8 +179,7 @@ impl RevNode for Max {
             }
             out
         };
-        let undecided = (0..y.len()).filter(|&r| !self.outcome(&x[0], y, r).1).map(|r| r as u32).collect();
-        vec![Some(Bound::of_pairs(flat_rows(y.len(), row)).with_undecided(undecided))]
+        vec![Some(Bound::of_pairs(flat_rows(y.len(), row)))]
     }
 
     fn forward_scale(&self, x: &[&Array<Interval>]) -> Array<Interval> {

@@ -26,6 +26,7 @@ pub use conv::Conv;
 pub use gather::{Gather, Join};
 pub use matmul::MatMul;
 pub use max::Max;
+pub(crate) use max::SHARED;
 pub use normalize::Normalize;
 pub use piecewise::Piecewise;
 pub use reduce::{Mean, Sum};
@@ -166,6 +167,24 @@ impl Op {
         match self {
             Op::Piecewise(p) => p.gates(balls, x[0]),
             Op::Max(m) => m.gates(balls, x[0]),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The branches that a run took, written as [`Op::gates`] writes them.
+    pub fn run_gates(&self, x: &[&Tensor]) -> Vec<u32> {
+        match self {
+            Op::Piecewise(p) => p.run_gates(x[0]),
+            Op::Max(m) => m.run_gates(x[0]),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Gates of this node whose branch may differ between spec and covered runs.
+    pub fn undecided(&self, x: &[Approx], y: &Approx) -> Vec<u32> {
+        match self {
+            Op::Piecewise(p) => p.undecided(&x[0], y),
+            Op::Max(m) => m.undecided(&x[0], y),
             _ => Vec::new(),
         }
     }

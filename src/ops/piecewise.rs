@@ -91,6 +91,16 @@ impl Piecewise {
         })
     }
 
+    /// Entries where spec and covered runs may lie on different pieces.
+    pub(crate) fn undecided(&self, x: &Approx, y: &Approx) -> Vec<u32> {
+        (0..x.len()).filter(|&i| !self.outcome(x, y, i).1).map(|i| i as u32).collect()
+    }
+
+    /// The piece at each entry of a run.
+    pub(crate) fn run_gates(&self, x: &Tensor) -> Vec<u32> {
+        map(x.data.len(), |i| self.pieces.at(f64::from(x.data[i])) as u32)
+    }
+
     /// Pieces that may apply to spec or covered runs, and whether both certainly take the same one.
     fn outcome(&self, x: &Approx, y: &Approx, i: usize) -> ((usize, usize), bool) {
         let p = &self.pieces;
@@ -191,8 +201,7 @@ impl RevNode for Piecewise {
             let local = if exact { Mag::ZERO } else { lemma::rounding(steepest * ybar.run_mag(i)) };
             (carried, local)
         };
-        let undecided = (0..x.len()).filter(|&i| !self.outcome(x, y, i).1).map(|i| i as u32).collect();
-        vec![Some(Bound::of_pairs(map(x.len(), one)).with_undecided(undecided))]
+        vec![Some(Bound::of_pairs(map(x.len(), one)))]
     }
 
     fn forward_scale(&self, x: &[&Array<Interval>]) -> Array<Interval> {

@@ -1,7 +1,7 @@
 //! The exact pass: enclosures of all values and cotangents, and the textbook walk they share with the
 //! reference runtime and the literal rung.
 
-mod exact;
+pub mod exact;
 pub mod textbook;
 
 pub use exact::{Exact, exact};

@@ -1,3 +1,8 @@
-//! The integration tests, in one binary: linking MPFR and tract is slow.
+//! The one integration test binary: linking MPFR and tract is slow.
 
+mod corpus;
+mod decode;
+mod gradients;
 mod laws;
+mod models;
+mod node_tests;

@@ -1,0 +1,141 @@
+//! Where results go: checked before the work begins, written after it has ended.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::args::Certify;
+use crate::error::{Code, Diagnostic, Diagnostics};
+use crate::output;
+
+/// The files of one run of `certify MODEL`.
+pub(super) struct Files {
+    report: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    dump: Option<PathBuf>,
+    contents: Vec<(PathBuf, Vec<u8>)>,
+}
+
+impl Files {
+    /// Checks that every place asked for can be a file, is asked for once, and isn't read from.
+    pub(super) fn new(args: &Certify) -> Result<Files, Diagnostics> {
+        let mut problems = Diagnostics::default();
+        let report = args.report.as_deref().map(standard);
+        let certificate = args.certificate.as_deref().map(standard);
+        let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
+        let cotangents = args.graph.cotangents.iter().filter(|(_, v)| v != "ones").map(|(_, v)| Path::new(v));
+        let read = [args.graph.model.as_deref(), args.graph.inputs.as_deref()];
+        for path in read.into_iter().flatten().chain(cotangents) {
+            if let Ok(p) = fs::canonicalize(path) {
+                taken.insert(p, "a file that is read");
+            }
+        }
+        for (flag, path) in [("--report", &report), ("--certificate", &certificate)] {
+            let Some(path) = path else { continue };
+            if let Err(d) = place(path) {
+                problems.push(d);
+                continue;
+            }
+            if let Some(other) = taken.insert(identity(path), flag) {
+                let what = format!("{flag} \"{}\" would overwrite {other}", path.display());
+                problems.push(Diagnostic::new(Code::Usage, what).help("choose another path"));
+            }
+        }
+        if let Some(dir) = &args.dump
+            && let Err(d) = folder(dir)
+        {
+            problems.push(d);
+        }
+        problems.into_result(Files { report, certificate, dump: args.dump.clone(), contents: Vec::new() })
+    }
+
+    /// Takes the report.
+    pub(super) fn report(&mut self, bytes: Vec<u8>) {
+        self.contents.extend(self.report.clone().map(|p| (p, bytes)));
+    }
+
+    /// Takes the certificate.
+    pub(super) fn certificate(&mut self, bytes: Vec<u8>) {
+        self.contents.extend(self.certificate.clone().map(|p| (p, bytes)));
+    }
+
+    /// Takes a file of the dump.
+    pub(super) fn dump(&mut self, name: &str, bytes: Vec<u8>) {
+        self.contents.extend(self.dump.as_ref().map(|d| (d.join(name), bytes)));
+    }
+
+    /// What was asked for, and where it goes.
+    pub(super) fn places(&self) -> Vec<(&'static str, String)> {
+        let all = [("report", &self.report), ("certificate", &self.certificate), ("dump", &self.dump)];
+        all.into_iter().filter_map(|(n, p)| p.as_ref().map(|p| (n, p.display().to_string()))).collect()
+    }
+
+    /// Does something go to standard output?
+    pub(super) fn on_stdout(&self) -> bool {
+        self.contents
+            .iter()
+            .any(|(p, _)| ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].iter().any(|s| p == Path::new(s)))
+    }
+
+    /// Writes all that was taken.
+    pub(super) fn write(&self) -> Result<(), Diagnostic> {
+        if let Some(dir) = &self.dump
+            && let Err(e) = fs::create_dir(dir)
+            && e.kind() != io::ErrorKind::AlreadyExists
+        {
+            return Err(
+                Diagnostic::new(Code::Io, format!("the directory can't be made: {e}")).file(dir.display().to_string())
+            );
+        }
+        output::write_all_atomically(&self.contents)
+    }
+}
+
+/// "-" is standard output.
+fn standard(path: &Path) -> PathBuf {
+    if path == Path::new("-") { "/dev/stdout".into() } else { path.into() }
+}
+
+/// What tells a place from another, even before it exists.
+fn identity(path: &Path) -> PathBuf {
+    let parent = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    fs::canonicalize(path)
+        .or_else(|_| fs::canonicalize(parent).map(|p| p.join(path.file_name().unwrap_or_default())))
+        .unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// Can a file stand here?
+pub(super) fn place(path: &Path) -> Result<(), Diagnostic> {
+    let file = path.display().to_string();
+    let bad = |what: String, help: &str| Err(Diagnostic::new(Code::Io, what).file(&file).help(help));
+    if path.is_dir() {
+        return bad(format!("\"{file}\" is a directory, a file is required"), "name a file inside it");
+    }
+    match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() && !p.is_dir() => bad(
+            format!("\"{file}\" can't be written: there is no directory \"{}\"", p.display()),
+            "make the directory first",
+        ),
+        _ if path.file_name().is_none() => bad(format!("\"{file}\" is no file name"), "name a file"),
+        _ => Ok(()),
+    }
+}
+
+/// Can a directory stand here?
+fn folder(path: &Path) -> Result<(), Diagnostic> {
+    let file = path.display().to_string();
+    let bad = |what: String, help: &str| Err(Diagnostic::new(Code::Io, what).file(&file).help(help));
+    match path.parent() {
+        _ if path.is_dir() => Ok(()),
+        _ if path.exists() => bad(format!("\"{file}\" is a file, a directory is required"), "choose another path"),
+        Some(p) if !p.as_os_str().is_empty() && !p.is_dir() => bad(
+            format!("\"{file}\" can't be made: there is no directory \"{}\"", p.display()),
+            "make the directory first",
+        ),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,78 @@
+//! A spinner on standard error for passes over a second.
+
+use std::io::{self, IsTerminal};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::session::Progress;
+
+/// A pass shorter than this isn't shown.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Shows the pass that runs; hidden when standard error isn't a terminal or nothing is wanted.
+pub struct Spinner {
+    shown: Option<(Sender<String>, JoinHandle<()>)>,
+}
+
+impl Spinner {
+    /// A spinner, or nothing.
+    pub fn new(quiet: bool) -> Spinner {
+        if quiet || !io::stderr().is_terminal() {
+            return Spinner { shown: None };
+        }
+        let (sender, receiver) = mpsc::channel::<String>();
+        let watch = move || {
+            let mut bar: Option<ProgressBar> = None;
+            let mut name = String::new();
+            loop {
+                match receiver.recv_timeout(PATIENCE) {
+                    Ok(next) => {
+                        clear(&mut bar);
+                        name = next;
+                    }
+                    Err(RecvTimeoutError::Timeout) if bar.is_none() && !name.is_empty() => bar = Some(show(&name)),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break clear(&mut bar),
+                }
+            }
+        };
+        // Without a thread there is no spinner, and all else goes on.
+        let shown = thread::Builder::new().name("progress".into()).spawn(watch).ok().map(|t| (sender, t));
+        Spinner { shown }
+    }
+}
+
+fn show(name: &str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner().with_elapsed(PATIENCE).with_message(name.to_string());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+fn clear(bar: &mut Option<ProgressBar>) {
+    if let Some(b) = bar.take() {
+        b.finish_and_clear();
+    }
+}
+
+impl Progress for Spinner {
+    fn pass(&self, name: &str) {
+        if let Some((sender, _)) = &self.shown {
+            let _ = sender.send(name.to_string());
+        }
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        if let Some((sender, thread)) = self.shown.take() {
+            drop(sender);
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Values for the graph's inputs: from an npz archive, from a folder of ONNX tensors, or synthetic.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::hints;
+use super::model::{Dim, OnnxModel, ValueInfo};
+use super::random::Random;
+use super::tensor::{decode_file, hex};
+use crate::data::{DType, Data, HostTensor, elements, npz, too_large};
+use crate::error::{Code, Diagnostic, Diagnostics};
+
+/// Where the input values come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// An npz archive.
+    Archive(String),
+    /// A folder with `input_0.pb`, `input_1.pb`, …
+    Folder(String),
+    /// Drawn from a seed: not data that anybody has.
+    Synthetic(u64),
+}
+
+/// A value for every graph input, checked against what the model states about it.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    /// Values in the order of the graph's inputs.
+    pub values: Vec<(String, HostTensor)>,
+    /// Where they come from.
+    pub source: Source,
+    /// SHA-256 of the archive; of the tensor files' bytes one after the other; or of the npz
+    /// archive that [`npz::write`] makes of synthetic values.
+    pub sha256: String,
+}
+
+impl Inputs {
+    /// Inputs from a path: a folder of `input_k.pb`, or an npz archive keyed by input name.
+    pub fn read(path: &Path, model: &OnnxModel) -> Result<Inputs, Diagnostics> {
+        if path.is_dir() { Inputs::folder(path, model) } else { Inputs::archive(path, model) }
+    }
+
+    fn archive(path: &Path, model: &OnnxModel) -> Result<Inputs, Diagnostics> {
+        let file = path.display().to_string();
+        let bytes = std::fs::read(path)
+            .map_err(|e| Diagnostic::new(Code::Io, format!("the inputs can't be read: {e}")).file(&file))?;
+        let arrays = npz::read(&bytes, &file)?;
+        Inputs::check(arrays, model, Source::Archive(file), hex(&Sha256::digest(&bytes)))
+    }
+
+    /// The k-th file belongs to the k-th input that isn't an initializer.
+    fn folder(path: &Path, model: &OnnxModel) -> Result<Inputs, Diagnostics> {
+        let mut problems = Diagnostics::default();
+        let mut hash = Sha256::new();
+        let mut arrays = Vec::new();
+        for (k, info) in model.graph.inputs.iter().enumerate() {
+            let file = path.join(format!("input_{k}.pb"));
+            let name = file.display().to_string();
+            match std::fs::read(&file) {
+                Err(e) => {
+                    let what = format!("input \"{}\" can't be read: {e}", info.name);
+                    problems.push(Diagnostic::new(Code::Io, what).file(name));
+                }
+                Ok(bytes) => {
+                    hash.update(&bytes);
+                    match decode_file(&bytes, path) {
+                        Ok((_, tensor)) => arrays.push((info.name.clone(), tensor)),
+                        Err(e) => problems.push(Diagnostic::new(Code::Malformed, e).file(name)),
+                    }
+                }
+            }
+        }
+        problems.into_result(())?;
+        Inputs::check(arrays, model, Source::Folder(path.display().to_string()), hex(&hash.finalize()))
+    }
+
+    /// Draws every input from a seed: floats about N(0, 1), labels and indices inside the range
+    /// that the graph shows (1 where it shows none), truth values fair.
+    ///
+    /// Sizes that the model leaves open come from `sizes` by their name, else 2 for the first
+    /// dimension, 8 for those of sequences and 32 for those of images.
+    pub fn synthetic(model: &OnnxModel, seed: u64, sizes: &BTreeMap<String, usize>) -> Result<Inputs, Diagnostics> {
+        let mut problems = Diagnostics::default();
+        let bounds = hints::index_bounds(&model.graph);
+        let mut arrays = Vec::new();
+        // a symbol's size is settled where it first occurs
+        let mut sizes = sizes.clone();
+        for info in &model.graph.inputs {
+            match draw(info, seed, &mut sizes, bounds.get(info.name.as_str()).copied()) {
+                Ok(tensor) => arrays.push((info.name.clone(), tensor)),
+                Err(why) => problems.push(
+                    Diagnostic::new(Code::Input, format!("input \"{}\": {why}", info.name))
+                        .file(&model.file)
+                        .help("give the inputs with --inputs"),
+                ),
+            }
+        }
+        problems.into_result(())?;
+        let sha256 = hex(&Sha256::digest(npz::write(&arrays)?));
+        Inputs::check(arrays, model, Source::Synthetic(seed), sha256)
+    }
+
+    /// Values given by name, checked against the model's inputs.
+    pub fn check(
+        arrays: Vec<(String, HostTensor)>,
+        model: &OnnxModel,
+        source: Source,
+        sha256: String,
+    ) -> Result<Inputs, Diagnostics> {
+        let mut problems = Diagnostics::default();
+        let mut given: BTreeMap<String, HostTensor> = arrays.into_iter().collect();
+        let mut sizes: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
+        let mut values = Vec::new();
+        for info in &model.graph.inputs {
+            let bad =
+                |why: String| Diagnostic::new(Code::Input, format!("input \"{}\" {why}", info.name)).file(&model.file);
+            let Some(tensor) = given.remove(&info.name) else {
+                problems.push(
+                    bad("has no value".into()).help("the keys of the npz archive are the names of the graph's inputs"),
+                );
+                continue;
+            };
+            match convert(tensor, info.dtype) {
+                Err(why) => problems.push(bad(why)),
+                Ok(tensor) => {
+                    if let Err(why) = fits(&tensor, info, &mut sizes) {
+                        problems.push(bad(why));
+                    }
+                    values.push((info.name.clone(), tensor));
+                }
+            }
+        }
+        for name in given.keys() {
+            let names: Vec<String> = model.graph.inputs.iter().map(|v| format!("\"{}\"", v.name)).collect();
+            problems.push(
+                Diagnostic::new(Code::Input, format!("the graph has no input \"{name}\""))
+                    .file(&model.file)
+                    .note(format!("its inputs are {}", names.join(", "))),
+            );
+        }
+        problems.into_result(Inputs { values, source, sha256 })
+    }
+}
+
+/// Brings a value to the type that the model states, if that loses nothing.
+fn convert(t: HostTensor, want: Option<DType>) -> Result<HostTensor, String> {
+    let Some(want) = want.filter(|w| *w != t.dtype) else {
+        return if t.data == Data::Opaque { Err(format!("is a tensor of {}", t.dtype)) } else { Ok(t) };
+    };
+    let refuse = || format!("is a tensor of {} where the model states {want}", t.dtype);
+    let exact = |x: f64| {
+        let y = match want {
+            DType::F32 => f64::from(x as f32),
+            DType::F16 => half::f16::from_f64(x).to_f64(),
+            DType::BF16 => half::bf16::from_f64(x).to_f64(),
+            _ => x,
+        };
+        if y == x || x.is_nan() { Ok(x) } else { Err(format!("has the value {x:e}, which {want} can't hold")) }
+    };
+    let data = match (&t.data, want) {
+        (Data::Int(v), _) if want.is_int() => {
+            let (lo, hi) = want.int_range().ok_or_else(refuse)?;
+            if let Some(x) = v.iter().find(|x| !(lo..=hi).contains(*x)) {
+                return Err(format!("has the value {x}, which {want} can't hold"));
+            }
+            Data::Int(v.clone())
+        }
+        (Data::F32(v), DType::F64) => Data::F64(v.iter().map(|&x| f64::from(x)).collect()),
+        (Data::F32(v), _) if want.is_float() => {
+            v.iter().try_for_each(|&x| exact(f64::from(x)).map(drop))?;
+            Data::F32(v.clone())
+        }
+        (Data::F64(v), DType::F32 | DType::F16 | DType::BF16) => {
+            Data::F32(v.iter().map(|&x| exact(x).map(|x| x as f32)).collect::<Result<_, _>>()?)
+        }
+        _ => return Err(refuse()),
+    };
+    Ok(HostTensor { dtype: want, shape: t.shape, data })
+}
+
+fn fits<'m>(
+    t: &HostTensor,
+    info: &'m ValueInfo,
+    sizes: &mut BTreeMap<&'m str, (usize, &'m str)>,
+) -> Result<(), String> {
+    let Some(dims) = &info.dims else { return Ok(()) };
+    if dims.len() != t.shape.len() {
+        return Err(format!("has shape {:?} where the model states {} dimensions", t.shape, dims.len()));
+    }
+    for (axis, (dim, &size)) in dims.iter().zip(&t.shape).enumerate() {
+        match dim {
+            Dim::Size(n) if *n != size => {
+                return Err(format!("has shape {:?}: size {size} of axis {axis} where the model states {n}", t.shape));
+            }
+            Dim::Symbol(s) => {
+                let (n, first) = *sizes.entry(s).or_insert((size, &info.name));
+                if n != size {
+                    return Err(format!("has \"{s}\" = {size} (axis {axis}), but \"{first}\" has \"{s}\" = {n}"));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn draw(
+    info: &ValueInfo,
+    seed: u64,
+    sizes: &mut BTreeMap<String, usize>,
+    bound: Option<u64>,
+) -> Result<HostTensor, String> {
+    let dims = info.dims.as_ref().ok_or("the model states no shape to draw a value for")?;
+    let dtype = info.dtype.ok_or("the model states no element type to draw a value for")?;
+    let open = |axis: usize| match axis {
+        0 => 2,
+        a if a >= 2 && dims.len() >= 4 => 32,
+        _ => 8,
+    };
+    let shape: Vec<usize> = dims
+        .iter()
+        .enumerate()
+        .map(|(axis, d)| match d {
+            Dim::Size(n) => *n,
+            Dim::Symbol(s) => *sizes.entry(s.clone()).or_insert(open(axis)),
+            Dim::Unknown => open(axis),
+        })
+        .collect();
+    let count = elements(&shape).filter(|&n| n <= 1 << 28).ok_or_else(|| too_large(&shape))?;
+    let mut r = Random::new(seed, &info.name);
+    let data = match dtype {
+        DType::F32 => Data::F32((0..count).map(|_| r.normal()).collect()),
+        DType::F64 => Data::F64((0..count).map(|_| f64::from(r.normal())).collect()),
+        DType::F16 => Data::F32((0..count).map(|_| half::f16::from_f32(r.normal()).to_f32()).collect()),
+        DType::BF16 => Data::F32((0..count).map(|_| half::bf16::from_f32(r.normal()).to_f32()).collect()),
+        DType::Bool => Data::Bool((0..count).map(|_| r.below(2) == 1).collect()),
+        _ => match (dtype.int_range(), bound) {
+            (None, _) => return Err(format!("no synthetic values of {dtype}")),
+            (Some((_, hi)), Some(b)) => {
+                let b = b.min(hi as u64).max(1);
+                Data::Int((0..count).map(|_| r.below(b) as i64).collect())
+            }
+            (Some(_), None) => Data::Int(vec![1; count]),
+        },
+    };
+    Ok(HostTensor { dtype, shape, data })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::model::Graph;
+    use std::path::PathBuf;
+
+    fn model(inputs: Vec<ValueInfo>) -> OnnxModel {
+        OnnxModel {
+            file: "m.onnx".into(),
+            folder: PathBuf::new(),
+            sha256: String::new(),
+            external: vec![],
+            ir_version: 8,
+            producer: (String::new(), String::new()),
+            opsets: BTreeMap::from([(String::new(), 17)]),
+            graph: Graph { inputs, ..Default::default() },
+            functions: BTreeMap::new(),
+            training: vec![],
+            metadata: vec![],
+        }
+    }
+
+    fn info(name: &str, dtype: DType, dims: Vec<Dim>) -> ValueInfo {
+        ValueInfo { name: name.into(), dtype: Some(dtype), dims: Some(dims) }
+    }
+
+    fn two() -> OnnxModel {
+        let n = || Dim::Symbol("N".into());
+        model(vec![info("x", DType::F32, vec![n(), Dim::Size(2)]), info("y", DType::I32, vec![n()])])
+    }
+
+    fn check(arrays: Vec<(&str, HostTensor)>) -> Result<Inputs, Diagnostics> {
+        let arrays = arrays.into_iter().map(|(n, t)| (n.to_string(), t)).collect();
+        Inputs::check(arrays, &two(), Source::Archive("x.npz".into()), String::new())
+    }
+
+    #[test]
+    fn values_are_converted_only_when_nothing_is_lost() {
+        let y = HostTensor::i64(vec![1], vec![3]);
+        let ok = check(vec![("y", y.clone()), ("x", HostTensor::f64(vec![1, 2], vec![0.5, 2.0]))]).unwrap();
+        assert_eq!(ok.values[0].1, HostTensor::f32(vec![1, 2], vec![0.5, 2.0]));
+        assert_eq!((ok.values[1].0.as_str(), ok.values[1].1.dtype), ("y", DType::I32));
+        let lossy = check(vec![("y", y.clone()), ("x", HostTensor::f64(vec![1, 2], vec![0.1, 2.0]))]).unwrap_err();
+        assert!(lossy.to_string().contains("1e-1, which FLOAT can't hold"), "{lossy}");
+        let wide =
+            check(vec![("y", HostTensor::i64(vec![1], vec![1 << 40])), ("x", HostTensor::i64(vec![1, 2], vec![1, 2]))]);
+        let text = wide.unwrap_err().to_string();
+        assert!(text.contains("INT32 can't hold") && text.contains("where the model states FLOAT"), "{text}");
+    }
+
+    #[test]
+    fn every_misfit_is_reported() {
+        let text =
+            check(vec![("x", HostTensor::f32(vec![2, 3], vec![0.0; 6])), ("z", HostTensor::f32(vec![], vec![0.0]))])
+                .unwrap_err()
+                .to_string();
+        for want in ["\"y\" has no value", "no input \"z\"", "size 3 of axis 1 where the model states 2"] {
+            assert!(text.contains(want), "{want} in {text}");
+        }
+        let x = HostTensor::f32(vec![2, 2], vec![0.0; 4]);
+        let text = check(vec![("x", x), ("y", HostTensor::i64(vec![3], vec![0; 3]))]).unwrap_err().to_string();
+        assert!(text.contains("\"N\" = 3 (axis 0), but \"x\" has \"N\" = 2"), "{text}");
+    }
+
+    #[test]
+    fn synthetic_inputs_depend_on_seed_and_sizes_only() {
+        let m = two();
+        let a = Inputs::synthetic(&m, 1, &BTreeMap::new()).unwrap();
+        assert_eq!(a.values[0].1.shape, [2, 2]);
+        assert_eq!(a.sha256, Inputs::synthetic(&m, 1, &BTreeMap::new()).unwrap().sha256);
+        assert_ne!(a.sha256, Inputs::synthetic(&m, 2, &BTreeMap::new()).unwrap().sha256);
+        let b = Inputs::synthetic(&m, 1, &BTreeMap::from([("N".to_string(), 5)])).unwrap();
+        assert_eq!(b.values[1].1.shape, [5]);
+        let shapeless = model(vec![ValueInfo { name: "x".into(), dtype: Some(DType::F32), dims: None }]);
+        assert!(Inputs::synthetic(&shapeless, 1, &BTreeMap::new()).unwrap_err().to_string().contains("no shape"));
+    }
+}

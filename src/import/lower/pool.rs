@@ -1,0 +1,198 @@
+//! Pools: the windows are gathered as rows, then one primitive works along them.
+
+use std::collections::BTreeMap;
+
+use super::call::{Call, Done, Problem, invalid, unsupported};
+use super::conv::{Window, spatial};
+use crate::error::Code;
+use crate::import::index::{built, strides};
+use crate::ir::{Index, ValueId};
+use crate::num::{Elementary, Ties};
+use crate::ops::{self, Piecewise};
+
+/// For every window of one channel plane: the flat positions inside the plane, in row-major order of
+/// the kernel (positions in the padding left out), and how many of its cells lie inside the padded
+/// plane.
+struct Cells {
+    windows: Vec<Vec<u32>>,
+    padded: Vec<usize>,
+}
+
+fn cells(w: &Window, input: &[usize]) -> Cells {
+    let n = input.len();
+    let own = strides(input);
+    let (positions, size) = (w.out.iter().product::<usize>(), w.kernel.iter().product::<usize>());
+    let mut out = Cells { windows: Vec::with_capacity(positions), padded: Vec::with_capacity(positions) };
+    let unflatten = |mut i: usize, shape: &[usize]| {
+        let mut at = vec![0; shape.len()];
+        for k in (0..shape.len()).rev() {
+            at[k] = i % shape[k];
+            i /= shape[k];
+        }
+        at
+    };
+    for o in 0..positions {
+        let at = unflatten(o, &w.out);
+        let (mut list, mut padded) = (Vec::with_capacity(size), 0);
+        for k in 0..size {
+            let cell = unflatten(k, &w.kernel);
+            // position in the padded plane; it may lie beyond its end when ceil_mode adds a window
+            let p: Vec<usize> = (0..n).map(|d| at[d] * w.strides[d] + cell[d] * w.dilations[d]).collect();
+            if (0..n).all(|d| p[d] < input[d] + w.pads[d] + w.pads[n + d]) {
+                padded += 1;
+            }
+            if (0..n).all(|d| p[d] >= w.pads[d] && p[d] - w.pads[d] < input[d]) {
+                list.push((0..n).map(|d| (p[d] - w.pads[d]) * own[d]).sum::<usize>() as u32);
+            }
+        }
+        out.windows.push(list);
+        out.padded.push(padded);
+    }
+    out
+}
+
+/// Gathers windows of all planes, grouped by how many entries they have (windows at the border have
+/// fewer), reduces each group along its rows, and puts the results in their places.
+fn grouped(
+    c: &mut Call,
+    x: ValueId,
+    shape: &[usize],
+    key: &[usize],
+    cells: &Cells,
+    out: Vec<usize>,
+    reduce: &mut dyn FnMut(&mut Call, ValueId, usize) -> Result<ValueId, Problem>,
+) -> Result<ValueId, Problem> {
+    let planes = shape[0] * shape[1];
+    let plane: usize = shape[2..].iter().product();
+    let positions = cells.windows.len();
+    let mut groups: BTreeMap<(usize, usize), Vec<usize>> = BTreeMap::new();
+    for (o, window) in cells.windows.iter().enumerate() {
+        if window.is_empty() {
+            return Err(Problem::found(Code::Shape, "a window lies entirely in the padding"));
+        }
+        groups.entry((window.len(), key[o])).or_default().push(o);
+    }
+    built(&[planes, cells.windows.iter().map(Vec::len).sum()])?;
+    let mut place = vec![0u32; planes * positions];
+    let (mut parts, mut next) = (Vec::new(), 0u32);
+    for ((length, key), members) in groups {
+        let mut table = Vec::with_capacity(planes * members.len() * length);
+        for p in 0..planes {
+            for &o in &members {
+                table.extend(cells.windows[o].iter().map(|&i| (p * plane) as u32 + i));
+                place[p * positions + o] = next;
+                next += 1;
+            }
+        }
+        let rows = c.gather(x, vec![planes * members.len(), length], Index::Table(table.into()))?;
+        parts.push(reduce(c, rows, key)?);
+    }
+    if parts.len() == 1 {
+        return c.reshape(parts[0], out);
+    }
+    let joined = c.join(&parts)?;
+    c.gather(joined, out, Index::Table(place.into()))
+}
+
+pub(super) fn max_pool(c: &mut Call) -> Done {
+    if c.wanted(1) {
+        return Err(unsupported("the indices of a maximum are data-dependent"));
+    }
+    if c.flag("storage_order", false)? {
+        return Err(unsupported("storage_order 1 (column-major)"));
+    }
+    let x = c.graph(0)?;
+    let shape = c.sizes(x);
+    let (n, ch, input) = spatial(&shape)?;
+    let w = Window::read(c, input, None)?;
+    let cells = cells(&w, input);
+    let out: Vec<usize> = [n, ch].into_iter().chain(w.out.iter().copied()).collect();
+    let key = vec![0; cells.windows.len()];
+    let y = grouped(c, x, &shape, &key, &cells, out, &mut |c, rows, _| c.max(rows, Ties::First))?;
+    c.set(0, y);
+    Ok(())
+}
+
+pub(super) fn average_pool(c: &mut Call) -> Done {
+    let x = c.graph(0)?;
+    let shape = c.sizes(x);
+    let (n, ch, input) = spatial(&shape)?;
+    let include = c.flag("count_include_pad", false)?;
+    let w = Window::read(c, input, None)?;
+    let cells = cells(&w, input);
+    // the divisor counts the cells inside the plane, or inside the padded plane
+    let key: Vec<usize> = if include { cells.padded.clone() } else { cells.windows.iter().map(Vec::len).collect() };
+    let out: Vec<usize> = [n, ch].into_iter().chain(w.out.iter().copied()).collect();
+    let y = grouped(c, x, &shape, &key, &cells, out, &mut |c, rows, count| c.mean(rows, count))?;
+    c.set(0, y);
+    Ok(())
+}
+
+/// (Σ |x|^p)^(1/p) over every window.
+pub(super) fn lp_pool(c: &mut Call) -> Done {
+    let p = c.int("p", 2)?;
+    let x = c.graph(0)?;
+    let shape = c.sizes(x);
+    let (n, ch, input) = spatial(&shape)?;
+    let w = Window::read(c, input, None)?;
+    let cells = cells(&w, input);
+    let raised = power_of_magnitude(c, x, p)?;
+    let out: Vec<usize> = [n, ch].into_iter().chain(w.out.iter().copied()).collect();
+    let key = vec![0; cells.windows.len()];
+    let sum = grouped(c, raised, &shape, &key, &cells, out, &mut |c, rows, _| c.sum(rows))?;
+    let y = root(c, sum, p)?;
+    c.set(0, y);
+    Ok(())
+}
+
+/// |x|^p.
+fn power_of_magnitude(c: &mut Call, x: ValueId, p: i64) -> Result<ValueId, Problem> {
+    match p {
+        1 => c.emit(Piecewise::abs(), &[x]),
+        2 => c.emit(ops::Mul, &[x, x]),
+        3..=64 => {
+            let size = c.emit(Piecewise::abs(), &[x])?;
+            c.smooth(Elementary::Pow(p as f32), size)
+        }
+        _ => Err(invalid(format!("p = {p}"))),
+    }
+}
+
+/// y^(1/p).
+fn root(c: &mut Call, y: ValueId, p: i64) -> Result<ValueId, Problem> {
+    match p {
+        1 => Ok(y),
+        2 => c.smooth(Elementary::Sqrt, y),
+        _ => c.smooth(Elementary::Pow(1.0 / p as f32), y),
+    }
+}
+
+/// GlobalAveragePool, GlobalMaxPool, GlobalLpPool: one window that is the whole plane.
+pub(super) fn global(c: &mut Call) -> Done {
+    let x = c.graph(0)?;
+    let shape = c.sizes(x);
+    let (n, ch, input) = spatial(&shape)?;
+    let size: usize = input.iter().product();
+    let out: Vec<usize> = [n, ch].into_iter().chain(input.iter().map(|_| 1)).collect();
+    let rows = |c: &mut Call, x| c.reshape(x, vec![n, ch, size]);
+    let y = match c.node.op.as_str() {
+        "GlobalAveragePool" => {
+            let rows = rows(c, x)?;
+            c.mean(rows, size)?
+        }
+        "GlobalMaxPool" => {
+            let rows = rows(c, x)?;
+            c.max(rows, Ties::First)?
+        }
+        _ => {
+            let p = c.int("p", 2)?;
+            let raised = power_of_magnitude(c, x, p)?;
+            let rows = rows(c, raised)?;
+            let sum = c.sum(rows)?;
+            root(c, sum, p)?
+        }
+    };
+    let y = c.reshape(y, out)?;
+    c.set(0, y);
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! The table of all operators: which forms exist in which operator sets, and what lowers them.
+
+use super::call::{Call, Done};
+use super::{constant, conv, elementwise as e, linear, logic, loss, movement as m, norm, pool, reduce};
+use crate::error::{Code, Diagnostic};
+
+/// Oldest operator set of the default domain with rules.
+pub const OLDEST: i64 = 7;
+/// Newest one known; later ones may change an operator's meaning.
+pub const NEWEST: i64 = 28;
+
+/// One form of an operator.
+pub struct Form {
+    /// Domain, `""` for the default one.
+    pub domain: &'static str,
+    /// Operator.
+    pub op: &'static str,
+    /// First operator set with this form (7 for older ones).
+    pub since: i64,
+    /// Last one.
+    pub until: i64,
+    /// Attributes that this form may have.
+    pub attributes: &'static [&'static str],
+    /// The function of `import::lower` that builds it from primitives.
+    pub lowering: &'static str,
+    pub(super) lower: fn(&mut Call) -> Done,
+}
+
+const NONE: &[&str] = &[];
+
+macro_rules! forms {
+    ($($op:literal $since:literal..$until:tt $attributes:expr, $lower:expr;)*) => {
+        &[$(Form {
+            domain: "",
+            op: $op,
+            since: $since,
+            until: forms!(@ $until),
+            attributes: $attributes,
+            lowering: stringify!($lower),
+            lower: $lower,
+        }),*]
+    };
+    (@ now) => { NEWEST };
+    (@ $until:literal) => { $until };
+}
+
+/// All forms, in the order in which they are listed for people.
+pub fn table() -> &'static [Form] {
+    FORMS
+}
+
+static FORMS: &[Form] = forms! {
+    // linear
+    "Gemm" 7..now &["alpha", "beta", "transA", "transB"], linear::gemm;
+    "MatMul" 7..now NONE, linear::matmul;
+    "Conv" 7..now &["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"], conv::conv;
+    // entry by entry
+    "Add" 7..now NONE, e::arithmetic;
+    "Sub" 7..now NONE, e::arithmetic;
+    "Mul" 7..now NONE, e::arithmetic;
+    "Div" 7..now NONE, e::arithmetic;
+    "Pow" 7..now NONE, e::pow;
+    "Sum" 7..now NONE, e::total;
+    "Mean" 7..now NONE, e::total;
+    "Max" 7..now NONE, e::extremum;
+    "Min" 7..now NONE, e::extremum;
+    "Neg" 7..now NONE, e::neg;
+    "Abs" 7..now NONE, e::abs;
+    "Sign" 9..now NONE, e::stepwise;
+    "Reciprocal" 7..now NONE, e::reciprocal;
+    "Floor" 7..now NONE, e::stepwise;
+    "Ceil" 7..now NONE, e::stepwise;
+    "Round" 11..now NONE, e::stepwise;
+    "Clip" 7..10 &["max", "min"], e::clip;
+    "Clip" 11..now NONE, e::clip;
+    "Relu" 7..now NONE, e::relu;
+    "LeakyRelu" 7..now &["alpha"], e::leaky_relu;
+    "PRelu" 7..now NONE, e::prelu;
+    "ThresholdedRelu" 10..now &["alpha"], e::thresholded_relu;
+    "Elu" 7..now &["alpha"], e::elu;
+    "Celu" 12..now &["alpha"], e::celu;
+    "Selu" 7..now &["alpha", "gamma"], e::selu;
+    "Gelu" 20..now &["approximate"], e::gelu;
+    "Mish" 18..now NONE, e::mish;
+    "Swish" 24..now &["alpha"], e::swish;
+    "HardSigmoid" 7..now &["alpha", "beta"], e::hard_sigmoid;
+    "HardSwish" 14..now NONE, e::hard_swish;
+    "Softsign" 7..now NONE, e::softsign;
+    "Exp" 7..now NONE, e::smooth;
+    "Log" 7..now NONE, e::smooth;
+    "Sqrt" 7..now NONE, e::smooth;
+    "Tanh" 7..now NONE, e::smooth;
+    "Sigmoid" 7..now NONE, e::smooth;
+    "Erf" 9..now NONE, e::smooth;
+    "Softplus" 7..now NONE, e::smooth;
+    "Sin" 7..now NONE, e::smooth;
+    "Cos" 7..now NONE, e::smooth;
+    "Tan" 7..now NONE, e::smooth;
+    "Asin" 7..now NONE, e::smooth;
+    "Acos" 7..now NONE, e::smooth;
+    "Atan" 7..now NONE, e::smooth;
+    "Sinh" 9..now NONE, e::smooth;
+    "Cosh" 9..now NONE, e::smooth;
+    "Asinh" 9..now NONE, e::smooth;
+    "Acosh" 9..now NONE, e::smooth;
+    "Atanh" 9..now NONE, e::smooth;
+    // pools
+    "MaxPool" 7..7 &["auto_pad", "kernel_shape", "pads", "strides"], pool::max_pool;
+    "MaxPool" 8..9 &["auto_pad", "kernel_shape", "pads", "storage_order", "strides"], pool::max_pool;
+    "MaxPool" 10..now &["auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "storage_order", "strides"], pool::max_pool;
+    "AveragePool" 7..9 &["auto_pad", "count_include_pad", "kernel_shape", "pads", "strides"], pool::average_pool;
+    "AveragePool" 10..18 &["auto_pad", "ceil_mode", "count_include_pad", "kernel_shape", "pads", "strides"], pool::average_pool;
+    "AveragePool" 19..now &["auto_pad", "ceil_mode", "count_include_pad", "dilations", "kernel_shape", "pads", "strides"], pool::average_pool;
+    "LpPool" 7..17 &["auto_pad", "kernel_shape", "p", "pads", "strides"], pool::lp_pool;
+    "LpPool" 18..now &["auto_pad", "ceil_mode", "dilations", "kernel_shape", "p", "pads", "strides"], pool::lp_pool;
+    "GlobalAveragePool" 7..now NONE, pool::global;
+    "GlobalMaxPool" 7..now NONE, pool::global;
+    "GlobalLpPool" 7..now &["p"], pool::global;
+    // normalisations
+    "BatchNormalization" 7..8 &["epsilon", "momentum", "spatial"], norm::batch_norm;
+    "BatchNormalization" 9..13 &["epsilon", "momentum"], norm::batch_norm;
+    "BatchNormalization" 14..now &["epsilon", "momentum", "training_mode"], norm::batch_norm;
+    "LayerNormalization" 17..now &["axis", "epsilon", "stash_type"], norm::layer_norm;
+    "RMSNormalization" 23..now &["axis", "epsilon", "stash_type"], norm::rms_norm;
+    "InstanceNormalization" 7..now &["epsilon"], norm::instance_norm;
+    "GroupNormalization" 18..20 &["epsilon", "num_groups"], norm::group_norm;
+    "GroupNormalization" 21..now &["epsilon", "num_groups", "stash_type"], norm::group_norm;
+    "MeanVarianceNormalization" 9..now &["axes"], norm::mean_variance;
+    "LpNormalization" 7..now &["axis", "p"], norm::lp_norm;
+    "LRN" 7..now &["alpha", "beta", "bias", "size"], norm::lrn;
+    "Dropout" 7..11 &["ratio"], norm::dropout;
+    "Dropout" 12..now &["seed"], norm::dropout;
+    // reductions
+    "ReduceSum" 7..12 &["axes", "keepdims"], reduce::reduce;
+    "ReduceSum" 13..now &["keepdims", "noop_with_empty_axes"], reduce::reduce;
+    "ReduceMean" 7..17 &["axes", "keepdims"], reduce::reduce;
+    "ReduceMean" 18..now &["keepdims", "noop_with_empty_axes"], reduce::reduce;
+    "ReduceMax" 7..17 &["axes", "keepdims"], reduce::reduce;
+    "ReduceMax" 18..now &["keepdims", "noop_with_empty_axes"], reduce::reduce;
+    "ReduceMin" 7..17 &["axes", "keepdims"], reduce::reduce;
+    "ReduceMin" 18..now &["keepdims", "noop_with_empty_axes"], reduce::reduce;
+    "ReduceProd" 7..17 &["axes", "keepdims"], reduce::reduce;
+    "ReduceProd" 18..now &["keepdims", "noop_with_empty_axes"], reduce::reduce;
+    "ReduceL1" 7..17 &["axes", "keepdims"], reduce::reduce;
+    "ReduceL1" 18..now &["keepdims", "noop_with_empty_axes"], reduce::reduce;
+    "ReduceL2" 7..17 &["axes", "keepdims"], reduce::reduce;
+    "ReduceL2" 18..now &["keepdims", "noop_with_empty_axes"], reduce::reduce;
+    "ReduceSumSquare" 7..17 &["axes", "keepdims"], reduce::reduce;
+    "ReduceSumSquare" 18..now &["keepdims", "noop_with_empty_axes"], reduce::reduce;
+    "ReduceLogSum" 7..17 &["axes", "keepdims"], reduce::reduce;
+    "ReduceLogSum" 18..now &["keepdims", "noop_with_empty_axes"], reduce::reduce;
+    "ReduceLogSumExp" 7..17 &["axes", "keepdims"], reduce::reduce;
+    "ReduceLogSumExp" 18..now &["keepdims", "noop_with_empty_axes"], reduce::reduce;
+    "CumSum" 11..now &["exclusive", "reverse"], reduce::cum_sum;
+    "ArgMax" 7..now &["axis", "keepdims", "select_last_index"], reduce::arg_extremum;
+    "ArgMin" 7..now &["axis", "keepdims", "select_last_index"], reduce::arg_extremum;
+    // softmax and losses
+    "Softmax" 7..now &["axis"], loss::softmax;
+    "LogSoftmax" 7..now &["axis"], loss::softmax;
+    "SoftmaxCrossEntropyLoss" 12..now &["ignore_index", "reduction"], loss::cross_entropy;
+    "NegativeLogLikelihoodLoss" 12..now &["ignore_index", "reduction"], loss::nll;
+    // data movement
+    "Identity" 7..now NONE, m::identity;
+    "Flatten" 7..now &["axis"], m::flatten;
+    "Reshape" 7..13 NONE, m::reshape;
+    "Reshape" 14..now &["allowzero"], m::reshape;
+    "Transpose" 7..now &["perm"], m::transposed;
+    "Squeeze" 7..12 &["axes"], m::squeeze;
+    "Squeeze" 13..now NONE, m::squeeze;
+    "Unsqueeze" 7..12 &["axes"], m::unsqueeze;
+    "Unsqueeze" 13..now NONE, m::unsqueeze;
+    "Concat" 7..now &["axis"], m::concat;
+    "Split" 7..12 &["axis", "split"], m::split;
+    "Split" 13..17 &["axis"], m::split;
+    "Split" 18..now &["axis", "num_outputs"], m::split;
+    "Slice" 7..9 &["axes", "ends", "starts"], m::slice;
+    "Slice" 10..now NONE, m::slice;
+    "Gather" 7..now &["axis"], m::gather;
+    "GatherElements" 11..now &["axis"], m::gather_elements;
+    "GatherND" 11..now &["batch_dims"], m::gather_nd;
+    "Expand" 8..now NONE, m::expanded;
+    "Tile" 7..now NONE, m::tile;
+    "Pad" 7..10 &["mode", "pads", "value"], m::pad;
+    "Pad" 11..now &["mode"], m::pad;
+    "Where" 9..now NONE, m::choose;
+    "DepthToSpace" 7..10 &["blocksize"], m::depth_to_space;
+    "DepthToSpace" 11..now &["blocksize", "mode"], m::depth_to_space;
+    "SpaceToDepth" 7..now &["blocksize"], m::space_to_depth;
+    "Trilu" 14..now &["upper"], m::trilu;
+    "OneHot" 9..now &["axis"], m::one_hot;
+    // import-time data
+    "Constant" 7..now &["sparse_value", "value", "value_float", "value_floats", "value_int", "value_ints", "value_string", "value_strings"], constant::constant;
+    "ConstantOfShape" 9..now &["value"], constant::constant_of_shape;
+    "Shape" 7..14 NONE, loss::measured;
+    "Shape" 15..now &["end", "start"], loss::measured;
+    "Size" 7..now NONE, loss::measured;
+    "Cast" 7..now &["round_mode", "saturate", "to"], constant::cast;
+    "CastLike" 15..now &["round_mode", "saturate"], constant::cast;
+    "Range" 11..now &["stash_type"], constant::range;
+    "EyeLike" 9..now &["dtype", "k"], constant::eye_like;
+    "NonZero" 9..now NONE, constant::non_zero;
+    "Equal" 7..now NONE, logic::compare;
+    "Less" 7..now NONE, logic::compare;
+    "LessOrEqual" 12..now NONE, logic::compare;
+    "Greater" 7..now NONE, logic::compare;
+    "GreaterOrEqual" 12..now NONE, logic::compare;
+    "And" 7..now NONE, logic::logic;
+    "Or" 7..now NONE, logic::logic;
+    "Xor" 7..now NONE, logic::logic;
+    "Not" 7..now NONE, logic::not;
+    "Mod" 10..now &["fmod"], logic::modulo;
+    "IsNaN" 9..now NONE, logic::classify;
+    "IsInf" 10..now &["detect_negative", "detect_positive"], logic::classify;
+};
+
+/// The form of an operator in force.
+pub(super) fn find(domain: &str, op: &str, opset: i64) -> Result<&'static Form, Box<Diagnostic>> {
+    let forms: Vec<&Form> = FORMS.iter().filter(|f| f.domain == domain && f.op == op).collect();
+    if let Some(form) = forms.iter().find(|f| (f.since..=f.until).contains(&opset)) {
+        return Ok(form);
+    }
+    let what = match forms.first() {
+        Some(first) => format!("operator {op} exists from operator set {} on", first.since),
+        None if domain.is_empty() => format!("operator {op} has no rules"),
+        None => format!("operator {op} of domain \"{domain}\" has no rules"),
+    };
+    Err(Box::new(Diagnostic::new(Code::Unsupported, what).help("`certify ops` lists the operators with rules")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_of_an_operator_follow_each_other_without_gap_or_overlap() {
+        for f in FORMS {
+            assert!(OLDEST <= f.since && f.since <= f.until && f.until <= NEWEST, "{}", f.op);
+            let mut own: Vec<&Form> = FORMS.iter().filter(|g| g.op == f.op && g.domain == f.domain).collect();
+            own.sort_by_key(|g| g.since);
+            assert_eq!(own.last().map(|g| g.until), Some(NEWEST), "{}", f.op);
+            assert!(own.windows(2).all(|w| w[0].until + 1 == w[1].since), "{}", f.op);
+        }
+    }
+
+    #[test]
+    fn unknown_operators_and_old_opsets_are_told_apart() {
+        let what = |domain, op, opset| find(domain, op, opset).err().map(|d| d.what).unwrap_or_default();
+        assert_eq!(what("", "GridSample", 17), "operator GridSample has no rules");
+        assert_eq!(what("", "Gelu", 17), "operator Gelu exists from operator set 20 on");
+        assert_eq!(what("my.domain", "Relu", 1), "operator Relu of domain \"my.domain\" has no rules");
+        assert_eq!(what("", "Relu", 17), "");
+    }
+}

@@ -1,0 +1,278 @@
+//! Charts as SVG: geometry is computed here, the template draws it.
+
+use std::fmt::Write as _;
+
+/// Largest number of points that get a marker each.
+const MARKED: usize = 60;
+
+/// Marker shapes, one per series, as path data around the origin.
+const MARKERS: [&str; 10] = [
+    "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
+    "m-3.5-3.5h7v7h-7z",
+    "m0-5l5 5l-5 5l-5-5z",
+    "m0-4.5l4.5 8h-9z",
+    "m0 4.5l4.5-8h-9z",
+    "m-4-4l8 8m0-8l-8 8",
+    "m-5 0h10m-5-5v10",
+    "m-4.5-2.5h9v5h-9z",
+    "m-2.5-4.5h5v9h-5z",
+    "m0-5l3 5l-3 5l-3-5z",
+];
+
+/// A horizontal line of the grid, with its labels.
+pub(super) struct Tick {
+    pub at: String,
+    pub left: String,
+    pub right: String,
+}
+
+/// A label under the horizontal axis.
+pub(super) struct Label {
+    pub at: String,
+    pub text: String,
+}
+
+/// A line across the chart with a meaning of its own.
+pub(super) struct Reference {
+    pub at: String,
+    pub text: String,
+    pub text_at: String,
+}
+
+/// One series of the chart.
+pub(super) struct Series {
+    /// Its class in the style sheet: `s0` …
+    pub class: String,
+    /// The line.
+    pub line: String,
+    /// The markers.
+    pub markers: String,
+}
+
+/// What a series is called.
+pub(super) struct Legend {
+    /// The series' class in the style sheet.
+    pub class: String,
+    /// Its name.
+    pub label: String,
+    /// Where the name stands.
+    pub legend_at: String,
+    /// Where the sample stands.
+    pub sample_at: String,
+    /// The sample's marker.
+    pub sample: String,
+}
+
+/// A chart, ready to be drawn.
+pub(super) struct Chart {
+    pub id: &'static str,
+    pub title: String,
+    pub desc: String,
+    pub width: String,
+    pub height: String,
+    /// Left, right, top and bottom edge of the plotting area.
+    pub left: String,
+    pub right: String,
+    pub top: String,
+    pub bottom: String,
+    /// Turn and anchor of the labels under the horizontal axis.
+    pub label_turn: String,
+    pub label_anchor: &'static str,
+    /// Half way up.
+    pub middle: String,
+    pub left_title: String,
+    pub right_title: String,
+    pub right_title_at: String,
+    pub ticks: Vec<Tick>,
+    pub labels: Vec<Label>,
+    pub references: Vec<Reference>,
+    pub series: Vec<Series>,
+    /// Empty for a single series.
+    pub legend: Vec<Legend>,
+}
+
+/// What is to be plotted.
+pub(super) struct Input {
+    pub id: &'static str,
+    pub title: String,
+    pub desc: String,
+    /// Width and height of the whole picture.
+    pub size: (f64, f64),
+    pub left_title: String,
+    pub right_title: String,
+    /// Lowest and highest ordinate.
+    pub range: (f64, f64),
+    /// Ticks: ordinate, left and right label.
+    pub ticks: Vec<(f64, String, String)>,
+    /// Lines across: ordinate, text.
+    pub references: Vec<(f64, String)>,
+    /// Names of the abscissae.
+    pub names: Vec<String>,
+    /// Series: index of its colour, name, ordinates.
+    pub series: Vec<(usize, String, Vec<Option<f64>>)>,
+}
+
+/// A coordinate with one decimal.
+fn px(x: f64) -> String {
+    let s = format!("{x:.1}");
+    s.strip_suffix(".0").map_or(s.clone(), str::to_string)
+}
+
+/// Lays a chart out.
+pub(super) fn lay_out(input: Input) -> Chart {
+    let n = input.names.len();
+    let (width, height) = input.size;
+    let many = n > 40;
+    // About 6.5 px a character, after the sample of 48 px.
+    let widest = input.series.iter().map(|(_, label, _)| label.chars().count()).max().unwrap_or(0);
+    let legend = if input.series.len() > 1 { (60.0 + 6.5 * widest as f64).clamp(150.0, 300.0) } else { 0.0 };
+    let (left, top) = (64.0, 14.0);
+    let right = width - legend - if input.right_title.is_empty() { 12.0 } else { 56.0 };
+    // Room for slanted names: about 6 px a character, times the sine of the slant.
+    let longest = input.names.iter().map(|s| short(s).chars().count()).max().unwrap_or(0);
+    let slant: f64 = if n <= 14 { 45.0 } else { 65.0 };
+    let room = if many { 24.0 } else { 18.0 + 6.0 * longest as f64 * slant.to_radians().sin() };
+    let bottom = height - room;
+    let x = |i: usize| left + (right - left) * (i as f64 + 0.5) / n.max(1) as f64;
+    let (lowest, highest) = input.range;
+    let y = |v: f64| bottom - (bottom - top) * (v.clamp(lowest, highest) - lowest) / (highest - lowest);
+
+    // With many points only every so many-th is named, by its number in the table.
+    let step = (n / 20).max(1).next_power_of_two();
+    let labels = (0..n)
+        .filter(|i| !many || i % step == 0)
+        .map(|i| Label {
+            at: format!("{} {}", px(x(i)), px(bottom + 13.0)),
+            text: if many { format!("#{}", i + 1) } else { short(&input.names[i]) },
+        })
+        .collect();
+    let series = input.series.iter().map(|(class, _, values)| Series {
+        class: format!("s{class}"),
+        line: line(values, &x, &y),
+        markers: markers(values, (lowest, highest), MARKERS[class % MARKERS.len()], n <= MARKED, &x, &y),
+    });
+    let entry = |(k, (class, label, _)): (usize, &(usize, String, _))| {
+        let (at, row) = (width - legend + 12.0, top + 10.0 + 20.0 * k as f64);
+        Legend {
+            class: format!("s{class}"),
+            label: label.clone(),
+            legend_at: format!("{} {}", px(at + 36.0), px(row + 4.0)),
+            sample_at: format!("{} {}", px(at), px(row)),
+            sample: format!("M14 0{}", MARKERS[class % MARKERS.len()]),
+        }
+    };
+    let entries = if legend > 0.0 { input.series.iter().enumerate().map(entry).collect() } else { Vec::new() };
+    let references = input.references.iter().filter(|(v, _)| (lowest..=highest).contains(v));
+    Chart {
+        id: input.id,
+        width: px(width),
+        height: px(height),
+        left: px(left),
+        right: px(right),
+        top: px(top),
+        bottom: px(bottom),
+        label_turn: if many { "0".into() } else { px(-slant) },
+        label_anchor: if many { "middle" } else { "end" },
+        ticks: input.ticks.into_iter().map(|(v, left, right)| Tick { at: px(y(v)), left, right }).collect(),
+        labels,
+        references: references
+            .map(|(v, text)| Reference { at: px(y(*v)), text: text.clone(), text_at: px(y(*v) - 4.0) })
+            .collect(),
+        series: series.collect(),
+        legend: entries,
+        middle: px((top + bottom) / 2.0),
+        right_title_at: px(right + 44.0),
+        title: input.title,
+        desc: input.desc,
+        left_title: input.left_title,
+        right_title: input.right_title,
+    }
+}
+
+/// The line through the points there are; a missing one breaks it.
+fn line(values: &[Option<f64>], x: &impl Fn(usize) -> f64, y: &impl Fn(f64) -> f64) -> String {
+    let mut path = String::new();
+    let mut pen_down = false;
+    for (i, v) in values.iter().enumerate() {
+        if let Some(v) = v {
+            let _ = write!(path, "{}{} {}", if pen_down { "L" } else { "M" }, px(x(i)), px(y(*v)));
+        }
+        pen_down = v.is_some();
+    }
+    path
+}
+
+/// A marker at every point, or only at points without neighbours where there are many; what is off
+/// the scale gets a wedge at the edge.
+fn markers(
+    values: &[Option<f64>],
+    (lowest, highest): (f64, f64),
+    shape: &str,
+    all: bool,
+    x: &impl Fn(usize) -> f64,
+    y: &impl Fn(f64) -> f64,
+) -> String {
+    let mut path = String::new();
+    for (i, v) in values.iter().enumerate() {
+        let Some(v) = v else { continue };
+        let neighbour = |j: Option<usize>| j.and_then(|j| values.get(j)).is_some_and(Option::is_some);
+        let alone = !neighbour(i.checked_sub(1)) && !neighbour(i.checked_add(1));
+        let off = *v > highest || *v < lowest;
+        if all || alone {
+            let wedge = match (off, *v > highest) {
+                (false, _) => shape,
+                (true, true) => "m-5 7l5-7l5 7",
+                (true, false) => "m-5-7l5 7l5-7",
+            };
+            let _ = write!(path, "M{} {}{wedge}", px(x(i)), px(y(*v)));
+        }
+    }
+    path
+}
+
+/// A name that fits under the axis: its end, which tells layers apart.
+fn short(name: &str) -> String {
+    let n = name.chars().count();
+    if n <= 22 { name.into() } else { format!("…{}", name.chars().skip(n - 21).collect::<String>()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(values: Vec<Option<f64>>) -> Input {
+        Input {
+            id: "c",
+            title: "t".into(),
+            desc: "d".into(),
+            size: (800.0, 300.0),
+            left_title: String::new(),
+            right_title: String::new(),
+            range: (0.0, 10.0),
+            ticks: vec![(0.0, "0".into(), String::new())],
+            references: vec![(5.0, "five".into()), (11.0, "eleven".into())],
+            names: values.iter().map(|_| "n".to_string()).collect(),
+            series: vec![(0, "a".into(), values)],
+        }
+    }
+
+    #[test]
+    fn a_missing_point_breaks_the_line_and_a_lone_one_is_marked() {
+        let c = lay_out(input(vec![Some(1.0), Some(2.0), None, Some(3.0)]));
+        assert_eq!(c.series[0].line.matches('M').count(), 2);
+        assert_eq!(c.series[0].line.matches('L').count(), 1);
+        assert_eq!(c.references.len(), 1, "a line off the scale is left out");
+        // With many points, only the lone one.
+        let mut values = vec![Some(1.0); 100];
+        values[98] = None;
+        assert_eq!(lay_out(input(values)).series[0].markers.matches('M').count(), 1);
+    }
+
+    #[test]
+    fn coordinates_stay_inside() {
+        let c = lay_out(input(vec![Some(-5.0), Some(500.0)]));
+        assert!(c.series[0].line.contains(&format!(" {}", c.top)));
+        assert!(c.series[0].line.contains(&format!(" {}", c.bottom)));
+        assert!(c.series[0].markers.contains("m-5 7"), "off the scale at the top");
+    }
+}

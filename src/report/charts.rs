@@ -1,0 +1,264 @@
+//! Which charts there are, and their twins as tables.
+
+use askama::Template;
+
+use super::cell::{self, Cell};
+use super::chart::{self, Chart};
+use super::gradients::{rung_name, rungs};
+use crate::certificate::{Certificate, Num, Rung};
+
+/// Width of the page's column, in CSS pixels.
+const WIDTH: f64 = 1180.0;
+/// −log10 of the unit roundoff 2^−24: no more digits are to be had from binary32.
+const ALL_DIGITS: f64 = 7.22;
+
+/// The charts.
+#[derive(Template)]
+#[template(path = "report/charts.html")]
+pub(super) struct Charts {
+    errors: Option<Drawn>,
+    left_out: String,
+    heads: Vec<&'static str>,
+    twin: Vec<TwinRow>,
+    detection: Option<Drawn>,
+    defaults: Vec<String>,
+    detected: Vec<TwinRow>,
+    digits: Vec<Drawn>,
+    depth: Vec<DepthRow>,
+}
+
+/// One chart.
+#[derive(Template)]
+#[template(path = "report/chart.html")]
+pub(super) struct Drawn {
+    c: Chart,
+}
+
+/// A row of the first chart's twin.
+struct TwinRow {
+    number: usize,
+    name: String,
+    lo: Cell,
+    hi: Cell,
+    rungs: Vec<Cell>,
+}
+
+/// A row of the second chart's twin.
+struct DepthRow {
+    number: usize,
+    name: String,
+    digits: String,
+}
+
+pub(super) fn charts(c: &Certificate) -> Charts {
+    let (present, _) = rungs(c);
+    let left_out = c.gradients.iter().filter(|g| g.observed_rel.is_none()).count();
+    let depth = c.forward.iter().enumerate();
+    Charts {
+        errors: errors(c, &present),
+        left_out: if left_out == 0 { String::new() } else { cell::count(left_out as u64) },
+        heads: present.iter().filter(|&&r| r != Rung::Direct).map(|&r| rung_name(r)).collect(),
+        twin: twin(c, &present),
+        detection: detection(c),
+        defaults: c
+            .gradients
+            .first()
+            .map_or_else(Vec::new, |g| g.detection.defaults.iter().map(|d| cell::name(&d.name)).collect()),
+        detected: detected(c),
+        digits: [forward_digits(c), backward_digits(c)].into_iter().flatten().collect(),
+        depth: depth
+            .map(|(i, l)| DepthRow {
+                number: i + 1,
+                name: format!("{} ({})", cell::name(&l.node), cell::name(&l.op)),
+                digits: cell::digits(l.correct_digits),
+            })
+            .collect(),
+    }
+}
+
+/// log10 of a positive figure.
+fn log(x: f64) -> Option<f64> {
+    (x > 0.0).then(|| x.log10())
+}
+
+/// Error and rungs of every gradient in units of its ‖g‖∞, on a logarithmic axis.
+fn errors(c: &Certificate, present: &[Rung]) -> Option<Drawn> {
+    let observed = c.gradients.iter().map(|g| g.observed_rel.and_then(|e| log(e.hi()))).collect();
+    let mut series: Vec<Series> = vec![(0, "observed".to_string(), observed)];
+    for &r in present.iter().filter(|&&r| r != Rung::Direct) {
+        let values = c.gradients.iter().map(|g| g.bounds.get(r).and_then(|b| b.rel).map(Num::get).and_then(log));
+        let values: Vec<Option<f64>> = values.collect();
+        let unbounded = if values.iter().any(Option::is_some) { "" } else { " (unbounded)" };
+        series.push((1 + r as usize, format!("{}{unbounded}", rung_name(r)), values));
+    }
+    let (lowest, highest) = extent(&series)?;
+    // At least down to u and up to 1; wild bounds leave the scale.
+    let range = (lowest.floor().clamp(-18.0, -8.0), highest.ceil().clamp(1.0, 4.0));
+    let digits = |k: i32| if k <= 0 { (-k).to_string() } else { String::new() };
+    Some(Drawn {
+        c: chart::lay_out(chart::Input {
+            id: "error-chart",
+            title: "Observed error and bounds by gradient".into(),
+            desc: "Every gradient's observed error and each rung's bound, in units of its largest exact entry, on a \
+                   logarithmic axis; on the right the correct digits that each height leaves. The figures stand in \
+                   the table below the chart."
+                .into(),
+            size: (WIDTH, 470.0),
+            left_title: "error ÷ ‖g‖∞".into(),
+            right_title: "correct digits".into(),
+            range,
+            ticks: decades(range, digits),
+            references: vec![
+                (0.0, "‖g‖∞: a bound above this line is vacuous".to_string()),
+                (c.decision_rule.max_rel.get().log10(), "limit for gradients above the floor".to_string()),
+                (-ALL_DIGITS, "u: half an ulp".to_string()),
+            ],
+            names: names(c),
+            series,
+        }),
+    })
+}
+
+/// What this certificate's limit and the defaults of others detect, against the size of the gradient.
+fn detection(c: &Certificate) -> Option<Drawn> {
+    let mut series: Vec<Series> = vec![
+        // What may be 0 has no place on a logarithmic axis.
+        (0, "‖g‖∞".into(), c.gradients.iter().map(|g| log(g.spec_norm.lo())).collect()),
+        (2, "this limit".into(), c.gradients.iter().map(|g| log(g.detection.limit.get())).collect()),
+    ];
+    let others = c.gradients.first().map_or(0, |g| g.detection.defaults.len());
+    for k in 0..others {
+        let of = |g: &crate::certificate::Gradient| g.detection.defaults.get(k).and_then(|d| log(d.limit.get()));
+        let name = c.gradients[0].detection.defaults[k].name.as_str();
+        series.push((4 + k, cell::name(name), c.gradients.iter().map(of).collect()));
+    }
+    let (lowest, highest) = extent(&series)?;
+    let range = (lowest.floor().max(-45.0), highest.ceil().max(lowest.floor().max(-45.0) + 1.0));
+    Some(Drawn {
+        c: chart::lay_out(chart::Input {
+            id: "detection-chart",
+            title: "Smallest corruption certain to be detected, by gradient".into(),
+            desc: "For every gradient the smallest corruption of an entry that this certificate's limit and the \
+                   default tolerances of others are certain to reject, beside the gradient's own size. Where a \
+                   tolerance lies above the size, it may accept an all-zero gradient. The figures stand in the table \
+                   below the chart."
+                .into(),
+            size: (WIDTH, 400.0),
+            left_title: "magnitude of an entry".into(),
+            right_title: String::new(),
+            range,
+            ticks: decades(range, |_| String::new()),
+            references: Vec::new(),
+            names: names(c),
+            series,
+        }),
+    })
+}
+
+/// Index of its colour, name, ordinates.
+type Series = (usize, String, Vec<Option<f64>>);
+
+/// The lowest and the highest ordinate; `None` where there is none.
+fn extent(series: &[Series]) -> Option<(f64, f64)> {
+    let all = || series.iter().flat_map(|(_, _, v)| v.iter().flatten().copied());
+    let lowest = all().fold(f64::INFINITY, f64::min);
+    lowest.is_finite().then(|| (lowest, all().fold(f64::NEG_INFINITY, f64::max)))
+}
+
+/// A tick at every power of ten, or at every so many-th.
+fn decades(range: (f64, f64), right: impl Fn(i32) -> String) -> Vec<(f64, String, String)> {
+    let step = ((range.1 - range.0) / 16.0).ceil().max(1.0) as usize;
+    let label = |k: i32| if k == 0 { "1".into() } else { format!("1e{k}") };
+    (range.0 as i32..=range.1 as i32).step_by(step).map(|k| (f64::from(k), label(k), right(k))).collect()
+}
+
+/// What stands under the charts over gradients.
+fn names(c: &Certificate) -> Vec<String> {
+    c.gradients.iter().map(|g| cell::name(&g.name)).collect()
+}
+
+/// The figures of the chart of detection limits.
+fn detected(c: &Certificate) -> Vec<TwinRow> {
+    let row = |(i, g): (usize, &crate::certificate::Gradient)| {
+        let (lo, hi) = cell::ends(g.spec_norm);
+        let own = cell::upper(g.detection.limit);
+        let others = g.detection.defaults.iter().map(|d| {
+            let mut shown = cell::upper(d.limit);
+            if d.blind {
+                shown.text += " blind";
+            }
+            shown
+        });
+        TwinRow {
+            number: i + 1,
+            name: cell::name(&g.name),
+            lo,
+            hi,
+            rungs: std::iter::once(own).chain(others).collect(),
+        }
+    };
+    c.gradients.iter().enumerate().map(row).collect()
+}
+
+/// The figures of the first chart.
+fn twin(c: &Certificate, present: &[Rung]) -> Vec<TwinRow> {
+    let row = |(i, g): (usize, &crate::certificate::Gradient)| {
+        let (lo, hi) = g.observed_rel.map_or_else(|| (Cell::none(), Cell::none()), cell::ends);
+        let rung = |&r: &Rung| match g.bounds.get(r) {
+            None => Cell::none(),
+            Some(b) if b.abs.is_none() => Cell::plain("unbounded"),
+            Some(b) => cell::upper_or_none(b.rel),
+        };
+        TwinRow {
+            number: i + 1,
+            name: cell::name(&g.name),
+            lo,
+            hi,
+            rungs: present.iter().filter(|&&r| r != Rung::Direct).map(rung).collect(),
+        }
+    };
+    c.gradients.iter().enumerate().map(row).collect()
+}
+
+/// A chart of correct digits along some axis.
+fn digits(id: &'static str, title: &str, desc: &str, names: Vec<String>, values: Vec<Option<f64>>) -> Option<Drawn> {
+    if values.is_empty() {
+        return None;
+    }
+    let ticks = (0..=8).map(|k| (f64::from(k), k.to_string(), String::new())).collect();
+    Some(Drawn {
+        c: chart::lay_out(chart::Input {
+            id,
+            title: title.into(),
+            desc: desc.into(),
+            size: (WIDTH / 2.0 - 8.0, 300.0),
+            left_title: "correct digits".into(),
+            right_title: String::new(),
+            range: (0.0, 8.0),
+            ticks,
+            references: vec![(ALL_DIGITS, "all that binary32 has".into())],
+            names,
+            series: vec![(0, title.into(), values)],
+        }),
+    })
+}
+
+fn forward_digits(c: &Certificate) -> Option<Drawn> {
+    digits(
+        "forward-digits",
+        "Digits kept on the way forward",
+        "Correct digits of each node's value, in the order of execution. The figures stand in the table below.",
+        c.forward.iter().map(|l| cell::name(&l.node)).collect(),
+        c.forward.iter().map(|l| Some(l.correct_digits.get())).collect(),
+    )
+}
+
+fn backward_digits(c: &Certificate) -> Option<Drawn> {
+    digits(
+        "backward-digits",
+        "Digits of the gradients",
+        "Correct digits of each gradient, in the model's order. The figures stand in the table of gradients.",
+        names(c),
+        c.gradients.iter().map(|g| Some(g.correct_digits.get())).collect(),
+    )
+}

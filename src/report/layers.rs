@@ -1,0 +1,306 @@
+//! Error budget, drill-down by gradient, forward values and gates.
+
+use askama::Template;
+
+use super::cell::{self, Cell, Mark};
+use super::gradients::{self, RungCell, rung_cell};
+use crate::certificate::{Certificate, ForwardLayer, Gradient, Histogram, Method, Rung};
+
+/// So many gradients have their budget shown outside the details.
+const BUDGETS: usize = 12;
+
+/// Which roundings make up the errors: the gradients with the fewest correct digits.
+#[derive(Template)]
+#[template(path = "report/budget.html")]
+pub(super) struct Budget {
+    rows: Vec<BudgetRow>,
+    missing: bool,
+    /// Are there more than are shown here?
+    more: bool,
+}
+
+struct BudgetRow {
+    gradient: String,
+    anchor: usize,
+    node: String,
+    op: String,
+    pass: String,
+    error: Cell,
+    share: Cell,
+    bar: String,
+}
+
+pub(super) fn budget(c: &Certificate) -> Budget {
+    let mut with: Vec<(usize, &Gradient)> =
+        c.gradients.iter().enumerate().filter(|(_, g)| g.budget.is_some()).collect();
+    // A stable sort: the model's order among equals.
+    with.sort_by(|(_, a), (_, b)| a.correct_digits.get().total_cmp(&b.correct_digits.get()));
+    let rows = with.iter().take(BUDGETS).flat_map(|&(i, g)| {
+        g.budget.iter().flatten().map(move |part| BudgetRow {
+            gradient: cell::name(&g.name),
+            anchor: i + 1,
+            node: cell::name(&part.node),
+            op: cell::name(&part.op),
+            pass: cell::name(&part.pass),
+            error: cell::signed(part.error),
+            share: cell::upper(part.share),
+            bar: format!("{:.1}", part.share.get().clamp(0.0, 1.0) * 100.0),
+        })
+    });
+    Budget { rows: rows.collect(), missing: with.is_empty(), more: with.len() > BUDGETS }
+}
+
+/// One folded block per gradient.
+#[derive(Template)]
+#[template(path = "report/layers.html")]
+pub(super) struct Layers {
+    items: Vec<Layer>,
+}
+
+struct Layer {
+    number: usize,
+    name: String,
+    layer: String,
+    node: String,
+    op: String,
+    shape: String,
+    mark: Mark,
+    digits: String,
+    warnings: Vec<String>,
+    recommendation: String,
+    facts: Vec<Fact>,
+    ladder: Vec<Step>,
+    budget: String,
+}
+
+/// A line of a list of figures.
+struct Fact {
+    text: String,
+    value: String,
+}
+
+/// A rung of the ladder, in detail.
+struct Step {
+    name: &'static str,
+    cell: RungCell,
+    rel: String,
+    observed: String,
+    how: String,
+}
+
+pub(super) fn layers(c: &Certificate) -> Layers {
+    Layers { items: c.gradients.iter().enumerate().map(|(i, g)| layer(i + 1, g)).collect() }
+}
+
+fn layer(number: usize, g: &Gradient) -> Layer {
+    let budget = g.budget.iter().flatten().map(|p| {
+        format!(
+            "{} {} {}, share {}",
+            cell::name(&p.node),
+            cell::name(&p.pass),
+            cell::signed(p.error).text,
+            cell::upper(p.share).text
+        )
+    });
+    Layer {
+        number,
+        name: cell::name(&g.name),
+        layer: cell::name(&g.layer),
+        node: cell::name(&g.node),
+        op: cell::name(&g.op),
+        shape: cell::shape(&g.shape),
+        mark: cell::mark(g.verdict),
+        digits: cell::digits(g.correct_digits),
+        warnings: g.warnings.iter().map(|w| cell::prose(w)).collect(),
+        recommendation: cell::prose(&g.tolerance.recommendation),
+        facts: facts(g),
+        ladder: g.bounds.iter().map(|(r, b)| step(g, r, b)).collect(),
+        budget: budget.collect::<Vec<_>>().join("; "),
+    }
+}
+
+/// The figures of a gradient that the table has no room for.
+fn facts(g: &Gradient) -> Vec<Fact> {
+    let mut v = Vec::new();
+    let mut fact = |text: &str, value: String| v.push(Fact { text: text.into(), value });
+    fact("‖g‖∞, exact", cell::interval(g.spec_norm).text);
+    fact("observed error", cell::interval(g.observed).text);
+    fact("margin: observed ÷ T", cell::upper_or_none(g.margin).text);
+    if let Some(w) = &g.worst {
+        let index = w.index.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        fact("worst entry, index", format!("[{index}]"));
+        fact("… in this run", format!("{} = {}", cell::exact(w.runtime.0).text, w.runtime.0.hex()));
+        fact("… exactly", cell::interval(w.spec).text);
+        fact("… error", format!("{} ulps", cell::upper(w.ulps).text));
+    }
+    if let Some(t) = &g.terms {
+        let name = gradients::rung_name(t.rung);
+        fact(&format!("carried ({name})"), cell::upper(t.carried).text);
+        fact(&format!("local ({name})"), cell::upper(t.local).text);
+    }
+    if let Some(s) = g.region_scale {
+        fact("scale over the region", cell::upper(s).text);
+    }
+    if let Some(s) = g.tolerance.rel_of_scale {
+        fact("atol ÷ scale", cell::upper(s).text);
+    }
+    if let Some(s) = g.tolerance.atol_between_runtimes {
+        fact("atol, another run against this", cell::upper(s).text);
+    }
+    let defaults = g.detection.defaults.iter().map(|d| {
+        let blind = if d.blind { " (blind: accepts all zeros)" } else { "" };
+        format!("{}: {}{blind}", cell::name(&d.name), cell::upper(d.limit).text)
+    });
+    let own = format!("this limit: {}", cell::upper(g.detection.limit).text);
+    fact("detects corruptions from", std::iter::once(own).chain(defaults).collect::<Vec<_>>().join("; "));
+    if let Some(h) = &g.histogram {
+        fact(&format!("entries by error in {}", cell::name(&h.unit)), histogram(h));
+    }
+    v
+}
+
+fn step(g: &Gradient, r: Rung, b: &crate::certificate::Bound) -> Step {
+    let method = match b.method {
+        Method::Composed => "composed",
+        Method::Exact => "exact",
+        Method::Probes => "probes",
+    };
+    let confidence =
+        b.confidence.map_or_else(String::new, |p| format!(", holds with probability {}", cell::exact(p).text));
+    let observed = match b.observed {
+        None => "–".into(),
+        Some(o) if o == g.observed => "as above".into(),
+        Some(o) => {
+            let (lo, hi) = cell::ends(o);
+            format!("{} – {}", lo.text, hi.text)
+        }
+    };
+    Step {
+        name: gradients::rung_name(r),
+        cell: rung_cell(Some(b)),
+        rel: cell::upper_or_none(b.rel).text,
+        observed,
+        how: format!("{}, {method}{confidence}", gradients::standing(b.standing)),
+    }
+}
+
+/// A histogram in a line.
+fn histogram(h: &Histogram) -> String {
+    let edge = |i: usize| h.edges.get(i).map(|&e| cell::exact(e).text);
+    let bin = |(i, &n): (usize, &u64)| {
+        let range = match (i.checked_sub(1).and_then(edge), edge(i)) {
+            (None, Some(hi)) => format!("< {hi}"),
+            (Some(lo), Some(hi)) => format!("{lo} to {hi}"),
+            (Some(lo), None) => format!("≥ {lo}"),
+            (None, None) => "all".into(),
+        };
+        format!("{range}: {}", cell::count(n))
+    };
+    h.counts.iter().enumerate().map(bin).collect::<Vec<_>>().join("; ")
+}
+
+/// The values on the way forward, and the gates.
+#[derive(Template)]
+#[template(path = "report/forward.html")]
+pub(super) struct Forward {
+    total: String,
+    undecided: String,
+    differing: String,
+    ties: String,
+    unresolved: String,
+    rungs: Vec<&'static str>,
+    rows: Vec<ForwardRow>,
+    gates: Vec<Gate>,
+    outputs: Vec<OutputRow>,
+}
+
+struct ForwardRow {
+    number: usize,
+    node: String,
+    op: String,
+    shape: String,
+    max_abs: Cell,
+    lo: Cell,
+    hi: Cell,
+    digits: String,
+    rungs: Vec<RungCell>,
+    gates: String,
+    undecided: String,
+}
+
+struct Gate {
+    node: String,
+    index: String,
+    runtime: Cell,
+    hex: String,
+    spec: Cell,
+    kink: Cell,
+    error: Cell,
+}
+
+struct OutputRow {
+    name: String,
+    shape: String,
+    max_abs: Cell,
+    lo: Cell,
+    hi: Cell,
+    rungs: Vec<RungCell>,
+}
+
+pub(super) fn forward(c: &Certificate) -> Forward {
+    let sets = || c.forward.iter().map(|l| &l.bounds).chain(c.outputs.iter().map(|o| &o.bounds));
+    let present: Vec<Rung> = Rung::ALL.into_iter().filter(|&r| sets().any(|b| b.get(r).is_some())).collect();
+    let gates = c.forward.iter().flat_map(|l| l.undecided.iter().map(move |u| gate(l, u)));
+    let outputs = c.outputs.iter().map(|o| {
+        let (lo, hi) = cell::ends(o.observed);
+        OutputRow {
+            name: cell::name(&o.name),
+            shape: cell::shape(&o.shape),
+            max_abs: cell::upper(o.max_abs),
+            lo,
+            hi,
+            rungs: present.iter().map(|&r| rung_cell(o.bounds.get(r))).collect(),
+        }
+    });
+    Forward {
+        total: cell::count(c.gates.total),
+        undecided: cell::count(c.gates.undecided),
+        differing: cell::count(c.gates.differing),
+        ties: cell::count(c.gates.ties),
+        unresolved: cell::count(c.gates.unresolved),
+        rungs: present.iter().map(|&r| gradients::rung_name(r)).collect(),
+        rows: c.forward.iter().enumerate().map(|(i, l)| forward_row(i + 1, l, &present)).collect(),
+        gates: gates.collect(),
+        outputs: outputs.collect(),
+    }
+}
+
+fn forward_row(number: usize, l: &ForwardLayer, present: &[Rung]) -> ForwardRow {
+    let (lo, hi) = cell::ends(l.observed);
+    let some = |n: u64| if l.gates.total == 0 { "–".to_string() } else { cell::count(n) };
+    ForwardRow {
+        number,
+        node: cell::name(&l.node),
+        op: cell::name(&l.op),
+        shape: cell::shape(&l.shape),
+        max_abs: cell::upper(l.max_abs),
+        lo,
+        hi,
+        digits: cell::digits(l.correct_digits),
+        rungs: present.iter().map(|&r| rung_cell(l.bounds.get(r))).collect(),
+        gates: some(l.gates.total),
+        undecided: some(l.gates.undecided),
+    }
+}
+
+fn gate(l: &ForwardLayer, u: &crate::certificate::UndecidedGate) -> Gate {
+    Gate {
+        node: cell::name(&l.node),
+        index: u.index.iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
+        runtime: cell::exact(u.runtime.0),
+        hex: u.runtime.0.hex(),
+        spec: cell::interval(u.spec),
+        kink: cell::exact(u.kink),
+        error: cell::upper_or_none(u.error),
+    }
+}

@@ -1,0 +1,209 @@
+//! The head of the report: verdict, scope, checklist.
+
+use askama::Template;
+
+use super::cell::{self, Mark};
+use crate::certificate::{Certificate, InputSource, ModelVerdict};
+
+/// Verdict and decision rule.
+#[derive(Template)]
+#[template(path = "report/verdict.html")]
+pub(super) struct Verdict {
+    mark: Mark,
+    model: String,
+    sentence: String,
+    rule: String,
+    policy: String,
+    tiles: Vec<Tile>,
+    synthetic: Option<String>,
+    warnings: Vec<String>,
+    notes: Vec<String>,
+    date: Option<String>,
+    tool: String,
+}
+
+/// A key figure.
+struct Tile {
+    figure: String,
+    unit: String,
+    text: &'static str,
+}
+
+pub(super) fn verdict(c: &Certificate) -> Verdict {
+    let s = &c.summary;
+    let (mark, sentence) = match c.verdict {
+        ModelVerdict::Certified => (
+            Mark { class: "pass", sign: "✓", word: "Certified" },
+            match s.gradients {
+                1 => "The gradient is within its limit.".into(),
+                n => format!("All {} gradients are within their limits.", cell::count(n)),
+            },
+        ),
+        ModelVerdict::NotCertified => (
+            Mark { class: "fail", sign: "✗", word: "Not certified" },
+            match s.fail {
+                1 => format!("1 of {} gradients exceeds its limit.", cell::count(s.gradients)),
+                n => format!("{} of {} gradients exceed their limits.", cell::count(n), cell::count(s.gradients)),
+            },
+        ),
+        ModelVerdict::Undecided => (
+            Mark { class: "open", sign: "?", word: "Undecided" },
+            "No gradient is known to exceed its limit, but the evidence is not complete.".to_string(),
+        ),
+    };
+    let tiles = vec![
+        Tile {
+            figure: cell::count(s.pass),
+            unit: format!("of {}", cell::count(s.gradients)),
+            text: "gradients within their limits",
+        },
+        Tile {
+            figure: s.min_correct_digits.map_or_else(|| "–".into(), cell::digits),
+            unit: "digits".into(),
+            text: "correct at least, in every gradient above the floor",
+        },
+        Tile { figure: cell::count(s.warned), unit: String::new(), text: "gradients with a warning" },
+        Tile { figure: cell::count(c.exact_pass.bits), unit: "bits".into(), text: "precision of the exact pass" },
+    ];
+    Verdict {
+        mark,
+        model: cell::name(&c.model.file),
+        sentence,
+        rule: sentence_case(&c.decision_rule.text),
+        policy: cell::name(&c.decision_rule.policy),
+        tiles,
+        synthetic: synthetic(c),
+        warnings: c.warnings.iter().map(|w| cell::name(w)).collect(),
+        notes: c.notes.iter().map(|n| cell::name(n)).collect(),
+        date: c.date.as_deref().map(cell::name),
+        tool: format!("{} {}", cell::name(&c.tool.name), cell::name(&c.tool.version)),
+    }
+}
+
+/// The warning shown in red where the inputs are no data.
+fn synthetic(c: &Certificate) -> Option<String> {
+    (c.inputs.source == InputSource::Synthetic).then(|| {
+        let seed = c.inputs.random_seed.as_deref().map_or_else(|| "unknown".into(), cell::name);
+        format!("Synthetic inputs (random seed {seed}): nothing is shown about real data.")
+    })
+}
+
+/// A text of the certificate as a sentence: capital and full stop. It may be long.
+pub(super) fn sentence_case(s: &str) -> String {
+    let mut chars = s.chars();
+    let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
+    let mut out = cell::prose(&format!("{first}{}", chars.as_str()));
+    if !out.ends_with('.') {
+        out.push('.');
+    }
+    out
+}
+
+/// What is shown, and what isn't.
+#[derive(Template)]
+#[template(path = "report/scope.html")]
+pub(super) struct Scope {
+    inputs: String,
+    inputs_hash: String,
+    model: String,
+    model_hash: String,
+    outputs: String,
+    region: Option<String>,
+    tensors: Vec<Tensor>,
+    seeds: Vec<Seed>,
+    losses: Vec<Loss>,
+    synthetic: Option<String>,
+}
+
+struct Tensor {
+    name: String,
+    shape: String,
+    dtype: String,
+}
+
+struct Seed {
+    output: String,
+    value: String,
+    hash: String,
+}
+
+struct Loss {
+    output: String,
+    runtime: cell::Cell,
+    hex: String,
+    spec: cell::Cell,
+}
+
+pub(super) fn scope(c: &Certificate) -> Scope {
+    let inputs = match (&c.inputs.file, c.inputs.source) {
+        (_, InputSource::Synthetic) => "the synthetic inputs".to_string(),
+        (Some(f), _) => format!("the inputs in “{}”", cell::name(f)),
+        (None, _) => "the inputs".to_string(),
+    };
+    let quoted: Vec<String> = c.seed.iter().map(|s| format!("“{}”", cell::name(&s.output))).collect();
+    Scope {
+        inputs,
+        inputs_hash: cell::name(&c.inputs.sha256),
+        model: cell::name(&c.model.file),
+        model_hash: cell::name(&c.model.sha256),
+        outputs: if quoted.is_empty() { "the outputs".into() } else { quoted.join(", ") },
+        region: c.region.map(|r| cell::upper(r.radius).full),
+        tensors: c
+            .inputs
+            .tensors
+            .iter()
+            .map(|t| Tensor { name: cell::name(&t.name), shape: cell::shape(&t.shape), dtype: cell::name(&t.dtype) })
+            .collect(),
+        seeds: c
+            .seed
+            .iter()
+            .map(|s| Seed {
+                output: cell::name(&s.output),
+                value: cell::name(&s.value),
+                hash: s.sha256.as_deref().map_or_else(|| "–".into(), cell::name),
+            })
+            .collect(),
+        losses: c
+            .loss
+            .iter()
+            .map(|l| Loss {
+                output: cell::name(&l.output),
+                runtime: cell::exact(l.runtime.0),
+                hex: l.runtime.0.hex(),
+                spec: cell::interval(l.spec),
+            })
+            .collect(),
+        synthetic: synthetic(c),
+    }
+}
+
+/// The release checklist.
+#[derive(Template)]
+#[template(path = "report/checklist.html")]
+pub(super) struct Checklist {
+    lines: Vec<Line>,
+}
+
+struct Line {
+    id: String,
+    text: String,
+    mark: Mark,
+    evidence: String,
+    section: String,
+}
+
+pub(super) fn checklist(c: &Certificate) -> Checklist {
+    let line = |i: &crate::certificate::ChecklistItem| Line {
+        id: anchor(&i.id),
+        text: sentence_case(&i.text),
+        mark: cell::mark(i.status),
+        evidence: cell::name(&i.evidence),
+        section: anchor(&i.section),
+    };
+    Checklist { lines: c.checklist.iter().map(line).collect() }
+}
+
+/// Text that may stand in an `id` or after `#`.
+fn anchor(s: &str) -> String {
+    s.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(40).collect()
+}

@@ -1,0 +1,151 @@
+//! Checks that run on every model: link invariants, hypotheses, negative controls.
+
+use super::{Loaded, Passes};
+use crate::bounds;
+use crate::certificate::{Check, CheckKind, Status, judge};
+use crate::error::Diagnostic;
+use crate::ir::{Array, Tensor};
+use crate::link;
+use crate::num::{Interval, reduce};
+use crate::ops::RevGraph;
+use crate::seed::Seed;
+use crate::session::figures;
+
+fn check(kind: CheckKind, name: &str, holds: bool, evidence: String) -> Check {
+    let result = if holds { Status::Pass } else { Status::Fail };
+    Check { kind, name: name.into(), result, evidence }
+}
+
+/// The link between the graph and the tape that executes it, run on this model.
+pub fn invariants(graph: &RevGraph, seeds: &[Seed]) -> Result<Vec<Check>, Diagnostic> {
+    let all = link::invariants(graph, seeds)?;
+    Ok(all.into_iter().map(|(name, holds, figures)| check(CheckKind::Invariant, name, holds, figures)).collect())
+}
+
+/// Are spec and run inside the scales?
+fn scales(p: &Passes) -> (usize, usize) {
+    let inside = |range: &Array<Interval>, run: &Tensor, spec: &[Interval]| {
+        (0..run.data.len())
+            .filter(|&i| {
+                let (r, s) = (range.data[i], spec[i]);
+                !(r.contains(f64::from(run.data[i])) && r.lo <= s.hi && s.lo <= r.hi)
+            })
+            .count()
+    };
+    let mut entries = 0;
+    let mut outside = 0;
+    for i in 0..p.values.len() {
+        entries += p.values[i].data.len();
+        outside += inside(&p.scales.forward[i], &p.values[i], &p.exact.values[i]);
+        if let (Some(range), Some(run), Some(spec)) =
+            (&p.scales.backward[i], &p.cotangents.total[i], &p.exact.cotangents[i])
+        {
+            entries += run.data.len();
+            outside += inside(range, run, spec);
+        }
+    }
+    (entries, outside)
+}
+
+/// Does every value and cotangent of this run lie within its error bound of the enclosure?
+fn contained(p: &Passes, ladder: &super::passes::Ladder) -> (usize, usize) {
+    let mut entries = 0;
+    let mut outside = 0;
+    let mut look = |run: &Tensor, spec: &[Interval], e: &bounds::Errors| {
+        for (i, &x) in run.data.iter().enumerate() {
+            let x = f64::from(x);
+            let near = if spec[i].contains(x) { 0.0 } else { (spec[i].lo - x).max(x - spec[i].hi) };
+            entries += 1;
+            outside += usize::from(e.eps[i].get() < near.next_down());
+        }
+    };
+    for i in 0..p.values.len() {
+        look(&p.values[i], &p.exact.values[i], &ladder.forward[i]);
+        if let (Some(run), Some(spec), Some(e)) = (&p.cotangents.total[i], &p.exact.cotangents[i], &ladder.backward[i])
+        {
+            look(run, spec, e);
+        }
+    }
+    (entries, outside)
+}
+
+/// Claims tested against the enclosures, and hypotheses against this machine.
+pub fn claims(loaded: &Loaded, p: &Passes) -> Vec<Check> {
+    let graph = &loaded.lowered.graph;
+    let (n, out) = scales(p);
+    let mut all = vec![check(
+        CheckKind::CrossCheck,
+        "scales hold run and spec",
+        out == 0,
+        format!("{n} entries of values and cotangents, {out} outside"),
+    )];
+    for (name, ladder) in [("portable", &p.portable), ("schedule", &p.schedule)] {
+        let (n, out) = contained(p, ladder);
+        all.push(check(
+            CheckKind::CrossCheck,
+            &format!("the {name} rung contains this run's error, entry by entry"),
+            out == 0,
+            format!("{n} entries of values and cotangents, {out} outside"),
+        ));
+    }
+    let deepest = graph
+        .nodes()
+        .iter()
+        .flat_map(|n| n.operands.iter().map(|&o| graph.shape(o).last().copied().unwrap_or(1)))
+        .max();
+    all.push(check(
+        CheckKind::Hypothesis,
+        "rounding to nearest, gradual underflow, fused multiply-add",
+        crate::num::environment::check().is_ok(),
+        "computed on every worker thread before the run, control register read".into(),
+    ));
+    all.push(check(
+        CheckKind::Hypothesis,
+        "every value of the run is finite",
+        p.values.iter().chain(p.cotangents.total.iter().flatten()).all(|t| t.data.iter().all(|x| x.is_finite())),
+        format!(
+            "{} values; longest row {}, tree height {}",
+            graph.len(),
+            deepest.unwrap_or(0),
+            reduce::height(deepest.unwrap_or(0))
+        ),
+    ));
+    all
+}
+
+/// Planted defects that the decision rule has to notice: in each gradient, a sign flip of the largest
+/// entry, and an error of twice its limit.
+pub fn controls(p: &Passes, graph: &crate::ops::RevGraph, limits: &[(crate::ir::ValueId, f64)]) -> Check {
+    let (mut planted, mut missed) = (0, 0);
+    for ((v, limit), (_, spec)) in limits.iter().zip(&p.exact.gradients) {
+        let run = p.gradient(graph, *v).data;
+        let Some((at, &top)) = run.iter().enumerate().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs())) else { continue };
+        let mut defects = Vec::new();
+        if f64::from(top).abs() > 4.0 * limit {
+            defects.push(-top);
+        }
+        let shifted = top + (4.0 * limit) as f32 * if top < 0.0 { -1.0 } else { 1.0 };
+        if f64::from(shifted - top).abs() > 3.0 * limit && shifted.is_finite() && *limit > 0.0 {
+            defects.push(shifted);
+        }
+        for defect in defects {
+            let mut bad = run.clone();
+            bad[at] = defect;
+            planted += 1;
+            missed += usize::from(judge(figures::of_balls(&bad, spec.as_ref()).observed, *limit) != Status::Fail);
+        }
+    }
+    let result = match (planted, missed) {
+        (0, _) => Status::NotApplicable,
+        (_, 0) => Status::Pass,
+        _ => Status::Fail,
+    };
+    Check {
+        kind: CheckKind::NegativeControl,
+        name: "planted corruptions are rejected".into(),
+        result,
+        evidence: format!(
+            "{planted} planted (largest entry with its sign flipped, or off by four limits), {missed} missed"
+        ),
+    }
+}

@@ -1,0 +1,481 @@
+//! The certificate's figures, put together from what the passes found.
+
+use super::figures::{self, TensorFigures};
+use super::{Failure, Loaded, Passes, Request, checks};
+use crate::certificate::{
+    Assumption, Assurance, Bounds, Certificate, Elementary, Enclosure, Environment, Exact, ExactPass, Figures,
+    ForwardLayer, Gates, Gradient, GraphSize, InputSource, Inputs, Limits, Loss, Model, Num, Opset, Output, Reduction,
+    Region, RoundingModel, Rule, Rung, Seed, TensorInfo, Terms, UndecidedGate,
+};
+use crate::error::Diagnostics;
+use crate::import::Source;
+use crate::ir::ValueId;
+use crate::num::{Mag, elementary, reduce};
+use crate::ops::{self, Op, RevGraph, SHARED, UNKNOWN_GATE};
+use crate::scale;
+use crate::spec::exact::PRECISION_CAP;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Puts the certificate together and decides it.
+pub fn certificate(request: &Request, loaded: &Loaded, p: &Passes) -> Result<Certificate, Failure> {
+    let graph = &loaded.lowered.graph;
+    let mut c = Certificate::new(model(loaded), inputs(loaded), rounding(), exact_pass(p), environment());
+    c.seed = seeds(request, loaded);
+    c.loss = losses(loaded, p);
+    c.graph = GraphSize {
+        leaves: graph.leaves().len() as u64,
+        primitive_nodes: graph.nodes().len() as u64,
+        onnx_nodes: onnx_nodes(graph).len() as u64,
+    };
+    c.region = p.region.as_ref().and_then(|(r, _)| Num::new(r.get())).map(|radius| Region { radius });
+    let gates = GateTable::of(graph, p);
+    c.gradients = p.parameters.iter().enumerate().map(|(k, &v)| gradient(loaded, p, &gates, k, v)).collect();
+    c.forward = forward(loaded, p, &gates);
+    c.outputs =
+        loaded.lowered.outputs.iter().zip(&p.exact.kept).map(|((n, v), (_, b))| output(graph, p, n, *v, b)).collect();
+    c.gates = gates.total();
+    c.checks = checks::invariants(graph, &p.seeds).map_err(Diagnostics::from)?;
+    c.checks.extend(checks::claims(loaded, p));
+    let largest = c.gradients.iter().map(|g| g.spec_norm.lo()).fold(0.0, f64::max);
+    let limits: Vec<(ValueId, f64)> = p
+        .parameters
+        .iter()
+        .zip(&c.gradients)
+        .map(|(&v, g)| (v, Limits::default().limit(g.spec_norm.lo(), largest)))
+        .collect();
+    c.checks.push(checks::controls(p, graph, &limits));
+    c.assumptions = assumptions();
+    c.rules = rules(graph);
+    for note in &loaded.lowered.notes {
+        let at = if note.nodes.is_empty() { String::new() } else { format!(" ({})", note.nodes.join(", ")) };
+        let list = if note.warning { &mut c.warnings } else { &mut c.notes };
+        list.push(format!("{}{at}", note.what));
+    }
+    c.reproduce = vec![request.reproduce.clone()];
+    c.decide(Limits::default())?;
+    Ok(c)
+}
+
+/// Last component of a path.
+fn base(path: &str) -> String {
+    Path::new(path).file_name().map_or_else(|| path.to_owned(), |n| n.to_string_lossy().into_owned())
+}
+
+fn model(loaded: &Loaded) -> Model {
+    let m = &loaded.model;
+    let parameters: Vec<_> = loaded.lowered.parameters().collect();
+    let graph = &loaded.lowered.graph;
+    Model {
+        file: base(&m.file),
+        sha256: m.sha256.clone(),
+        producer: format!("{} {}", m.producer.0, m.producer.1).trim().to_owned(),
+        opsets: m.opsets.iter().map(|(d, v)| Opset { domain: d.clone(), version: *v }).collect(),
+        nodes: m.graph.nodes.len() as u64,
+        parameter_tensors: parameters.len() as u64,
+        parameters: parameters.iter().map(|(_, v)| graph.shape(*v).iter().product::<usize>() as u64).sum(),
+    }
+}
+
+fn inputs(loaded: &Loaded) -> Inputs {
+    let i = &loaded.inputs;
+    let (source, file, random_seed) = match &i.source {
+        Source::Archive(f) => (InputSource::File, Some(base(f)), None),
+        Source::Folder(f) => (InputSource::Directory, Some(base(f)), None),
+        Source::Synthetic(s) => (InputSource::Synthetic, None, Some(s.to_string())),
+    };
+    let tensors = i.values.iter().map(|(name, t)| TensorInfo {
+        name: name.clone(),
+        shape: t.shape.iter().map(|&n| n as u64).collect(),
+        dtype: t.dtype.to_string(),
+    });
+    Inputs { source, file, random_seed, sha256: i.sha256.clone(), tensors: tensors.collect() }
+}
+
+fn seeds(request: &Request, loaded: &Loaded) -> Vec<Seed> {
+    let given = |name: &str| request.cotangents.iter().find(|(n, _)| n == name);
+    loaded
+        .lowered
+        .seeds
+        .iter()
+        .map(|(output, _, _)| {
+            let value = match given(output) {
+                None => "1",
+                Some((_, crate::import::Cotangent::Ones)) => "ones",
+                Some(_) => "file",
+            };
+            Seed { output: output.clone(), value: value.into(), sha256: None }
+        })
+        .collect()
+}
+
+fn losses(loaded: &Loaded, p: &Passes) -> Vec<Loss> {
+    let seeded: BTreeSet<ValueId> = loaded.lowered.seeds.iter().map(|(_, v, _)| *v).collect();
+    let scalar = |v: &ValueId| p.values[v.index()].data.len() == 1 && seeded.contains(v);
+    loaded
+        .lowered
+        .outputs
+        .iter()
+        .filter(|(_, v)| scalar(v))
+        .map(|(name, v)| {
+            let s = p.exact.values[v.index()][0];
+            Loss {
+                output: name.clone(),
+                runtime: Exact(Num::of(f64::from(p.values[v.index()].data[0]))),
+                spec: Enclosure::of(s.lo.max(-f64::MAX), s.hi.min(f64::MAX)),
+            }
+        })
+        .collect()
+}
+
+fn rounding() -> RoundingModel {
+    let line = |what: &str, tree: String, fma: bool| Reduction { what: what.into(), tree, fma };
+    let ulps = Num::of(elementary::ULPS);
+    let established = "binary64 kernels within 2^-48 relatively, rounded once; measured against MPFR";
+    let names = [
+        "exp",
+        "log",
+        "tanh",
+        "sigmoid",
+        "erf",
+        "softplus",
+        "sin",
+        "cos",
+        "tan",
+        "pow",
+        "softmax",
+        "log-softmax",
+        "normalise",
+    ];
+    RoundingModel {
+        reductions: vec![
+            line(
+                "matrix products, convolutions and their gradients",
+                format!(
+                    "chains of {} fused multiply-adds, blocks added pairwise: height {}+⌈log2⌈n/{}⌉⌉",
+                    reduce::BLOCK,
+                    reduce::BLOCK,
+                    reduce::BLOCK
+                ),
+                true,
+            ),
+            line(
+                "sums, means, accumulation of broadcasts",
+                format!(
+                    "{} lanes, rows added pairwise, lanes folded in halves: height ⌈log2⌈n/{}⌉⌉+⌈log2 min(n,{})⌉",
+                    reduce::LANES,
+                    reduce::LANES,
+                    reduce::LANES
+                ),
+                false,
+            ),
+            line("cotangents of a shared value", "left fold, consumers in descending order".into(), false),
+        ],
+        elementary: names
+            .iter()
+            .map(|n| Elementary { function: (*n).into(), ulps, established: established.into() })
+            .collect(),
+        ..RoundingModel::default()
+    }
+}
+
+fn exact_pass(p: &Passes) -> ExactPass {
+    ExactPass {
+        arithmetic: "MPFR balls (midpoint and radius), scalar".into(),
+        bits: u64::from(p.exact.precision),
+        attempts: p.attempts.iter().map(|&b| u64::from(b)).collect(),
+        cap: u64::from(PRECISION_CAP),
+        capped: p.exact.capped,
+    }
+}
+
+fn environment() -> Environment {
+    Environment {
+        os: std::env::consts::OS.into(),
+        arch: std::env::consts::ARCH.into(),
+        simd: format!("{:?}", pulp::Arch::new()).chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect(),
+        compiler: String::new(),
+    }
+}
+
+/// Indices of the ONNX nodes that primitives came from.
+fn onnx_nodes(graph: &RevGraph) -> BTreeSet<usize> {
+    graph.nodes().iter().map(|n| n.origin).collect()
+}
+
+/// Gates of every node, and how many lie between a value and the seed.
+struct GateTable {
+    per_node: Vec<Gates>,
+    /// Undecided gates among the value's own node and all that depends on it.
+    downstream: Vec<u64>,
+}
+
+impl GateTable {
+    fn of(graph: &RevGraph, p: &Passes) -> GateTable {
+        let mut per_node = vec![Gates::default(); graph.len()];
+        for (k, n) in graph.nodes().iter().enumerate() {
+            let id = graph.node_id(k);
+            let spec = &p.exact.gates[id.index()];
+            if spec.is_empty() {
+                continue;
+            }
+            let x: Vec<_> = n.operands.iter().map(|o| &p.values[o.index()]).collect();
+            let run = n.op.run_gates(&x);
+            let shared = |g: u32| matches!(n.op, Op::Max(_)) && g & SHARED != 0;
+            let bare = |g: u32| if matches!(n.op, Op::Max(_)) { g & !SHARED } else { g };
+            let known = || spec.iter().zip(&run).filter(|(s, _)| **s != UNKNOWN_GATE);
+            per_node[id.index()] = Gates {
+                total: spec.len() as u64,
+                undecided: p.portable.forward[id.index()].undecided.len() as u64,
+                differing: known().filter(|(s, r)| bare(**s) != bare(**r)).count() as u64,
+                ties: known().filter(|(s, _)| shared(**s)).count() as u64,
+                unresolved: spec.iter().filter(|g| **g == UNKNOWN_GATE).count() as u64,
+            };
+        }
+        // Sets of downstream gate nodes as bits, so that a shared node counts once.
+        let undecided: Vec<usize> = (0..graph.len()).filter(|&i| per_node[i].undecided > 0).collect();
+        let words = undecided.len().div_ceil(64);
+        let mut sets = vec![vec![0u64; words]; graph.len()];
+        for (bit, &i) in undecided.iter().enumerate() {
+            sets[i][bit / 64] |= 1 << (bit % 64);
+        }
+        for (k, n) in graph.nodes().iter().enumerate().rev() {
+            let own = sets[graph.node_id(k).index()].clone();
+            for o in &n.operands {
+                sets[o.index()].iter_mut().zip(&own).for_each(|(s, w)| *s |= w);
+            }
+        }
+        let count = |set: &Vec<u64>| {
+            let member = |bit: usize| set[bit / 64] >> (bit % 64) & 1 == 1;
+            undecided.iter().enumerate().filter(|(bit, _)| member(*bit)).map(|(_, &i)| per_node[i].undecided).sum()
+        };
+        let downstream = sets.iter().map(count).collect();
+        GateTable { per_node, downstream }
+    }
+
+    fn total(&self) -> Gates {
+        self.per_node.iter().fold(Gates::default(), |a, g| add(a, *g))
+    }
+}
+
+fn add(a: Gates, b: Gates) -> Gates {
+    Gates {
+        total: a.total + b.total,
+        undecided: a.undecided + b.undecided,
+        differing: a.differing + b.differing,
+        ties: a.ties + b.ties,
+        unresolved: a.unresolved + b.unresolved,
+    }
+}
+
+fn figures_of(f: &TensorFigures) -> Figures {
+    Figures { max_abs: f.max_abs, spec_norm: f.norm, observed: f.observed }
+}
+
+fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, k: usize, v: ValueId) -> Gradient {
+    let graph = &loaded.lowered.graph;
+    let leaf = &graph.leaves()[v.index()];
+    let info = loaded.lowered.leaves.iter().find(|l| l.id == v);
+    let run = p.gradient(graph, v);
+    let spec = p.exact.gradients[k].1.as_ref();
+    let f = figures::of_balls(&run.data, spec);
+    // The ONNX node that reads the parameter.
+    let reader = graph.nodes().iter().find(|n| n.operands.contains(&v)).map(|n| &graph.origins()[n.origin]);
+    let (node, op) = reader.map_or(("", ""), |o| (o.node.as_str(), o.op.as_str()));
+    let mut g = Gradient::new(&leaf.name, info.map_or("", |l| l.layer.as_str()), op, node, &run.shape, figures_of(&f));
+    let ladder = |l: &super::passes::Ladder| l.backward[v.index()].as_ref().map_or(Mag::ZERO, |e| e.max());
+    rung(&mut g, Rung::Portable, ladder(&p.portable), f.observed);
+    rung(&mut g, Rung::Schedule, ladder(&p.schedule), f.observed);
+    let reference = p.reference.cotangents[v.index()].as_ref();
+    let finite = reference.is_none_or(|r| r.data.iter().all(|x| x.is_finite()));
+    if finite {
+        let data = reference.map_or_else(|| vec![0.0; run.data.len()], |r| r.data.clone());
+        let eps = p.reference.cotangent_eps[v.index()].unwrap_or(Mag::ZERO);
+        rung(&mut g, Rung::Literal, eps, figures::of_balls(&data, spec).observed);
+    }
+    g.bound(Rung::Direct, Mag::of(f.observed.hi()), Some(f.observed));
+    let range = |s: &super::passes::Scales| s.backward[v.index()].as_ref().map_or(Mag::ZERO, scale::scale);
+    g.scale = Num::new(range(&p.scales).get());
+    g.region_scale = p.region.as_ref().and_then(|(_, s)| Num::new(range(s).get()));
+    g.undecided_gates = gates.downstream[v.index()];
+    g.worst = figures::worst_entry(&f, &run.shape, &run.data, spec);
+    g.histogram = figures::histogram(&f);
+    if let Some(e) = &p.schedule.backward[v.index()] {
+        if let (Some(carried), Some(local)) = (Num::new(e.carried.get()), Num::new(e.local.get())) {
+            g.terms = Some(Terms { rung: Rung::Schedule, carried, local });
+        }
+    }
+    g
+}
+
+/// Sets a bound, or says that there is none.
+fn rung(g: &mut Gradient, rung: Rung, abs: Mag, observed: Enclosure) {
+    if abs.is_finite() {
+        g.bound(rung, abs, Some(observed));
+    } else {
+        let why = match rung {
+            Rung::Portable => "some conforming run might overflow or leave a domain",
+            _ => "its error terms exceed binary64",
+        };
+        g.warnings.push(format!("no {} bound: {why}", rung.name()));
+    }
+}
+
+/// Forward bounds of a value.
+fn forward_bounds(p: &Passes, v: ValueId, f: &TensorFigures) -> Bounds {
+    let i = v.index();
+    let mut b = Bounds::default();
+    let mut set = |rung, abs: Mag, observed| {
+        if abs.is_finite() {
+            b.set(rung, crate::certificate::Bound::new(rung, abs, f.norm, Some(observed)));
+        }
+    };
+    set(Rung::Portable, p.portable.forward[i].max(), f.observed);
+    set(Rung::Schedule, p.schedule.forward[i].max(), f.observed);
+    set(Rung::Direct, Mag::of(f.observed.hi()), f.observed);
+    let reference = &p.reference.values[i].data;
+    if reference.iter().all(|x| x.is_finite()) {
+        set(Rung::Literal, p.reference.eps[i], figures::of_intervals(reference, &p.exact.values[i]).observed);
+    }
+    b
+}
+
+/// Entries of undecided gates that are listed per layer.
+const LISTED_GATES: usize = 8;
+
+fn forward(loaded: &Loaded, p: &Passes, table: &GateTable) -> Vec<ForwardLayer> {
+    let graph = &loaded.lowered.graph;
+    let layer = |origin: usize| {
+        let nodes: Vec<usize> = (0..graph.nodes().len()).filter(|&k| graph.nodes()[k].origin == origin).collect();
+        let last = graph.node_id(*nodes.last()?);
+        let f = figures::of_intervals(&p.values[last.index()].data, &p.exact.values[last.index()]);
+        let o = &graph.origins()[origin];
+        let gates = nodes.iter().map(|&k| table.per_node[graph.node_id(k).index()]).fold(Gates::default(), add);
+        let undecided = nodes.iter().flat_map(|&k| undecided_gates(graph, p, k)).take(LISTED_GATES).collect();
+        Some(ForwardLayer {
+            node: o.node.clone(),
+            op: o.op.clone(),
+            shape: graph.shape(last).iter().map(|&n| n as u64).collect(),
+            max_abs: Num::of(f.max_abs),
+            spec_norm: f.norm,
+            observed: f.observed,
+            correct_digits: Num::ZERO,
+            bounds: forward_bounds(p, last, &f),
+            gates,
+            undecided,
+        })
+    };
+    onnx_nodes(graph).into_iter().filter_map(layer).collect()
+}
+
+/// Piecewise gates that the portable rung can't decide, with the kink each is close to.
+fn undecided_gates(graph: &RevGraph, p: &Passes, k: usize) -> Vec<UndecidedGate> {
+    let n = &graph.nodes()[k];
+    let Op::Piecewise(op) = &n.op else { return Vec::new() };
+    let id = graph.node_id(k);
+    let x = n.operands[0];
+    let one = |&i: &u32| {
+        let i = i as usize;
+        let run = f64::from(p.values[x.index()].data[i]);
+        let kink = op.pieces.kinks.iter().copied().min_by(|a, b| (a - run).abs().total_cmp(&(b - run).abs()))?;
+        let s = p.exact.values[x.index()][i];
+        let mut index = Vec::new();
+        let mut rest = i;
+        for &d in n.shape.iter().rev() {
+            index.push((rest % d) as u64);
+            rest /= d;
+        }
+        index.reverse();
+        Some(UndecidedGate {
+            index,
+            runtime: Exact(Num::of(run)),
+            spec: Enclosure::of(s.lo.max(-f64::MAX), s.hi.min(f64::MAX)),
+            kink: Num::of(kink),
+            error: Num::new(p.portable.forward[x.index()].eps[i].get()),
+        })
+    };
+    p.portable.forward[id.index()].undecided.iter().take(LISTED_GATES).filter_map(one).collect()
+}
+
+fn output(graph: &RevGraph, p: &Passes, name: &str, v: ValueId, balls: &crate::ir::Array<crate::num::Ball>) -> Output {
+    let f = figures::of_balls(&p.values[v.index()].data, Some(balls));
+    Output {
+        name: name.into(),
+        shape: graph.shape(v).iter().map(|&n| n as u64).collect(),
+        max_abs: Num::of(f.max_abs),
+        spec_norm: f.norm,
+        observed: f.observed,
+        bounds: forward_bounds(p, v, &f),
+    }
+}
+
+fn assumptions() -> Vec<Assumption> {
+    let of = |layer, text: &str, source: &str| Assumption { layer, text: text.into(), source: source.into() };
+    vec![
+        of(
+            Assurance::Proved,
+            "a dot product of n terms errs by at most n·u·Σ|ab| + (nη/2)(1+nu) in any order and grouping, with or without fused multiply-adds",
+            "Jeannerod & Rump 2013; for fused multiply-adds by induction over the expression tree (rule of MatMul)",
+        ),
+        of(
+            Assurance::Proved,
+            "a sum over a tree of height h errs by at most ((1+u)^h − 1)·Σ|x|",
+            "Higham, Accuracy and Stability of Numerical Algorithms, §4.2",
+        ),
+        of(
+            Assurance::Proved,
+            "error bounds of nodes compose over the graph, forward and backward",
+            "TorchLean, RevGraph.eval_approx and RevGraph.backprop_approx; carried out here with outward rounding",
+        ),
+        of(
+            Assurance::Checked,
+            "vector-Jacobian products are the derivatives of the definitions",
+            "each compared with a central difference of its own forward definition at 400 bits in the test suite",
+        ),
+        of(Assurance::Checked, "elementary functions of this run keep their error constant", "measured against MPFR"),
+        of(Assurance::Checked, "operators mean what ONNX says", "the ONNX node tests in the test suite"),
+        of(
+            Assurance::Checked,
+            "rounding to nearest, gradual underflow and fused multiply-adds on every thread",
+            "computed at start, control register read",
+        ),
+        of(Assurance::Assumed, "the processor's binary32 and binary64 arithmetic is that of IEEE 754", "hardware"),
+        of(
+            Assurance::Assumed,
+            "the compiler doesn't contract, reorder or approximate floating-point operations",
+            "rustc's documented semantics",
+        ),
+        of(Assurance::Assumed, "MPFR rounds as it says", "GNU MPFR, correctly rounded by specification"),
+        of(
+            Assurance::Assumed,
+            "the portable rung speaks of executions of this graph's primitives: any summation order, fused or not, elementary functions within 4 ulps, the algorithms listed with each rule; not of other algorithms (one-pass variance, folded batch norm, Winograd, TF32 inputs)",
+            "scope",
+        ),
+    ]
+}
+
+/// The rules of the primitives that this graph uses.
+fn rules(graph: &RevGraph) -> Vec<Rule> {
+    let used: BTreeSet<&str> = graph.nodes().iter().map(|n| n.op.name()).collect();
+    used.into_iter()
+        .filter_map(|name| {
+            let text = ops::explain(name)?;
+            let section = |head: &str| {
+                let mut lines = text.lines().skip_while(|l| l.trim() != format!("## {head}")).skip(1);
+                let body: Vec<&str> = lines
+                    .by_ref()
+                    .take_while(|l| !l.starts_with("## "))
+                    .map(str::trim)
+                    .filter(|l| !l.is_empty())
+                    .collect();
+                body.join(" ")
+            };
+            Some(Rule {
+                primitive: name.into(),
+                definition: section("Definition"),
+                error: section("Error"),
+                source: section("References"),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,151 @@
+//! All passes over one lowered model, in order.
+
+use super::Progress;
+use super::figures;
+use crate::bounds::literal::{self, ReferenceRun};
+use crate::bounds::{self, Errors, Evidence, add_bound};
+use crate::error::{Code, Diagnostic, Diagnostics};
+use crate::import::Lowered;
+use crate::ir::{Array, Tensor, ValueId};
+use crate::num::{Interval, Mag};
+use crate::ops::{Centre, RevGraph};
+use crate::runtime::{self, Cotangents};
+use crate::scale;
+use crate::seed::Seed;
+use crate::spec::exact::first_precision;
+use crate::spec::{Exact, exact};
+
+/// Bounds of one rung, forward and backward.
+#[derive(Debug)]
+pub struct Ladder {
+    /// Per value.
+    pub forward: Vec<Errors>,
+    /// Per cotangent.
+    pub backward: Vec<Option<Errors>>,
+}
+
+/// Ranges, forward and backward.
+#[derive(Debug)]
+pub struct Scales {
+    /// Per value.
+    pub forward: Vec<Array<Interval>>,
+    /// Per cotangent.
+    pub backward: Vec<Option<Array<Interval>>>,
+}
+
+/// What all passes found.
+#[derive(Debug)]
+pub struct Passes {
+    /// What the backward pass starts from.
+    pub seeds: Vec<Seed>,
+    /// The parameters, in the order of their ids.
+    pub parameters: Vec<ValueId>,
+    /// Values of this run.
+    pub values: Vec<Tensor>,
+    /// Cotangents of this run.
+    pub cotangents: Cotangents,
+    /// Enclosures.
+    pub exact: Exact,
+    /// Precisions tried.
+    pub attempts: Vec<u32>,
+    /// Every conforming run.
+    pub portable: Ladder,
+    /// This run.
+    pub schedule: Ladder,
+    /// The reference run with the seeds' bounds.
+    pub reference: ReferenceRun,
+    /// Ranges at the given inputs.
+    pub scales: Scales,
+    /// Ranges over the region, where one was asked for.
+    pub region: Option<(Mag, Scales)>,
+}
+
+impl Passes {
+    /// Runs them.
+    pub fn run(lowered: &Lowered, region: Option<Mag>, progress: &dyn Progress) -> Result<Passes, Diagnostics> {
+        let graph = &lowered.graph;
+        graph.check().unwrap_or_else(|e| panic!("link invariant: {e}"));
+        let seeds: Vec<Seed> = lowered
+            .seeds
+            .iter()
+            .map(|(_, value, cotangent)| Seed { value: *value, cotangent: cotangent.clone() })
+            .collect();
+        let parameters: Vec<ValueId> = graph.parameters().collect();
+        if parameters.is_empty() {
+            return Err(Diagnostic::new(Code::Seed, "the graph has no parameters to differentiate by")
+                .help("`certify inspect MODEL` lists what counts as a parameter; `--params GLOB` adds to it")
+                .into());
+        }
+        let wanted = graph.differentiated(&[]);
+
+        progress.pass("binary32 run");
+        let values = runtime::eval(graph)?;
+        let cotangents = runtime::backprop(graph, &values, &seeds, &wanted)?;
+
+        progress.pass("exact pass");
+        let outputs: Vec<ValueId> = lowered.outputs.iter().map(|(_, v)| *v).collect();
+        let start = first_precision(graph);
+        let mut attempts = Vec::new();
+        let found = exact(graph, &seeds, &wanted, &outputs, &parameters, start, |e| {
+            attempts.push(e.precision);
+            figures::decided(e, &cotangents)
+        });
+        if attempts.last() != Some(&found.precision) {
+            attempts =
+                std::iter::successors(Some(start), |p| Some(p * 2)).take_while(|&p| p < found.precision).collect();
+            attempts.push(found.precision);
+        }
+
+        let evidence = Evidence { graph, values: &values, cotangents: &cotangents, exact: &found };
+        let ladder = |centre: Centre| {
+            let forward = bounds::eval(evidence, centre, |_| Mag::ZERO);
+            let backward = bounds::backprop(evidence, &forward, &seeds, &wanted, centre, add_bound);
+            Ladder { forward, backward }
+        };
+        progress.pass("bounds of every run");
+        let portable = ladder(Centre::Spec);
+        progress.pass("bounds of this run");
+        let mut schedule = ladder(Centre::Run);
+        tighten(&mut schedule, &portable);
+        progress.pass("reference run");
+        let reference = literal::run(graph, &seeds, &wanted);
+        progress.pass("scales");
+        let scales_over = |r: Mag| {
+            let forward = scale::eval(graph, r);
+            let backward = scale::backprop(graph, &forward, &seeds, &wanted);
+            Scales { forward, backward }
+        };
+        let scales = scales_over(Mag::ZERO);
+        let region = region.map(|r| (r, scales_over(r)));
+        Ok(Passes {
+            seeds,
+            parameters,
+            values,
+            cotangents,
+            exact: found,
+            attempts,
+            portable,
+            schedule,
+            reference,
+            scales,
+            region,
+        })
+    }
+
+    /// The cotangent of a value in this run; zeros where none arrived.
+    pub fn gradient(&self, graph: &RevGraph, v: ValueId) -> Tensor {
+        let none = || Tensor::filled(graph.shape(v), 0.0);
+        self.cotangents.total[v.index()].clone().unwrap_or_else(none)
+    }
+}
+
+/// This run is one of every run: the smaller bound holds.
+fn tighten(schedule: &mut Ladder, portable: &Ladder) {
+    let min = |s: &mut Errors, p: &Errors| s.eps.iter_mut().zip(&p.eps).for_each(|(s, &p)| *s = s.min(p));
+    schedule.forward.iter_mut().zip(&portable.forward).for_each(|(s, p)| min(s, p));
+    for (s, p) in schedule.backward.iter_mut().zip(&portable.backward) {
+        if let (Some(s), Some(p)) = (s, p) {
+            min(s, p);
+        }
+    }
+}
