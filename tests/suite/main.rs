@@ -3,5 +3,6 @@
 mod corpus;
 mod decode;
 mod gradients;
+mod laws;
 mod models;
 mod node_tests;
