@@ -1,4 +1,5 @@
 //! The one integration test binary: linking MPFR and tract is slow.
 
 mod corpus;
+mod crosscheck;
 mod decode;
