@@ -107,7 +107,9 @@ fn compared(model: &OnnxModel, inputs: &Inputs, ours: &HashMap<&str, Tensor>) ->
                         if name.is_empty() {
                             return Err(format!("tract can't run the graph: {why}"));
                         }
-                        left_out = format!("tract refuses node \"{name}\": {why}");
+                        let node = model.graph.nodes.iter().find(|n| first_output(n) == name);
+                        let label = node.map_or("", Node::label);
+                        left_out = format!("what depends on node \"{label}\" is left out: tract refuses it: {why}");
                         drop_with_users(model, &mut keep, &name);
                     }
                 }

@@ -1,5 +1,6 @@
 //! The one integration test binary: linking MPFR and tract is slow.
 
+mod cli;
 mod corpus;
 mod crosscheck;
 mod decode;
