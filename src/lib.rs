@@ -7,6 +7,7 @@ pub mod data;
 pub mod error;
 pub mod import;
 pub mod ir;
+pub mod link;
 pub mod num;
 pub mod ops;
 pub mod output;

@@ -78,6 +78,48 @@ impl Gradient {
     }
 }
 
+impl ForwardLayer {
+    /// The value of ONNX node `node` of operator `op`; gates and bounds are added afterwards.
+    pub fn new(node: &str, op: &str, shape: &[usize], figures: Figures) -> ForwardLayer {
+        ForwardLayer {
+            node: node.into(),
+            op: op.into(),
+            shape: shape.iter().map(|&n| n as u64).collect(),
+            max_abs: Num::of(figures.max_abs),
+            spec_norm: figures.spec_norm,
+            observed: figures.observed,
+            correct_digits: Num::ZERO,
+            bounds: Bounds::default(),
+            gates: Gates::default(),
+            undecided: Vec::new(),
+        }
+    }
+
+    /// Puts a bound on its rung; `observed` is the error of the run which that rung covers.
+    pub fn bound(&mut self, rung: Rung, abs: Mag, observed: Option<Enclosure>) {
+        self.bounds.set(rung, Bound::new(rung, abs, self.spec_norm, observed));
+    }
+}
+
+impl Output {
+    /// The output `name` of the graph; bounds are added afterwards.
+    pub fn new(name: &str, shape: &[usize], figures: Figures) -> Output {
+        Output {
+            name: name.into(),
+            shape: shape.iter().map(|&n| n as u64).collect(),
+            max_abs: Num::of(figures.max_abs),
+            spec_norm: figures.spec_norm,
+            observed: figures.observed,
+            bounds: Bounds::default(),
+        }
+    }
+
+    /// Puts a bound on its rung; `observed` is the error of the run which that rung covers.
+    pub fn bound(&mut self, rung: Rung, abs: Mag, observed: Option<Enclosure>) {
+        self.bounds.set(rung, Bound::new(rung, abs, self.spec_norm, observed));
+    }
+}
+
 /// The figures that every tensor has.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Figures {

@@ -160,40 +160,29 @@ fn furnish(c: &mut Certificate) {
     {
         let observed = around(norm * 2e-7, 1e-4);
         let spec_norm = around(norm, 1e-12);
-        let mut bounds = Bounds::default();
-        bounds.set(Rung::Portable, Bound::new(Rung::Portable, Mag::of(norm * 4e-6), spec_norm, Some(observed)));
-        let relu = op == "Relu";
-        c.forward.push(ForwardLayer {
-            node: text(node),
-            op: text(op),
-            shape: vec![32, 16, 8, 8 - k as u64],
-            max_abs: Num::of(norm),
-            spec_norm,
-            observed,
-            correct_digits: Num::ZERO,
-            bounds,
-            gates: if relu { c.gates } else { Gates::default() },
-            undecided: if relu {
-                vec![UndecidedGate {
-                    index: vec![3, 7, 0, 5],
-                    runtime: Exact(Num::of(1.5e-7_f32.into())),
-                    spec: Enclosure::of(1.4e-7, 1.41e-7),
-                    kink: Num::ZERO,
-                    error: Num::new(6.1e-7),
-                }]
-            } else {
-                Vec::new()
-            },
-        });
+        let figures = Figures { max_abs: norm, spec_norm, observed };
+        let mut layer = ForwardLayer::new(node, op, &[32, 16, 8, 8 - k], figures);
+        layer.bound(Rung::Portable, Mag::of(norm * 4e-6), Some(observed));
+        if op == "Relu" {
+            layer.gates = c.gates;
+            layer.undecided = vec![UndecidedGate {
+                index: vec![3, 7, 0, 5],
+                runtime: Exact(Num::of(1.5e-7_f32.into())),
+                spec: Enclosure::of(1.4e-7, 1.41e-7),
+                kink: Num::ZERO,
+                error: Num::new(6.1e-7),
+            }];
+        }
+        c.forward.push(layer);
     }
-    c.outputs = vec![Output {
-        name: text("loss"),
-        shape: vec![],
-        max_abs: Num::of(0.238_414_22_f32.into()),
+    let figures = Figures {
+        max_abs: 0.238_414_22_f32.into(),
         spec_norm: Enclosure::of(0.238_414_213_1, 0.238_414_213_2),
         observed: Enclosure::of(1.1e-8, 1.2e-8),
-        bounds: Bounds::default(),
-    }];
+    };
+    let mut output = Output::new("loss", &[], figures);
+    output.bound(Rung::Portable, Mag::of(1.3e-6), Some(figures.observed));
+    c.outputs = vec![output];
     let check = |kind, name: &str, evidence: &str| Check {
         kind,
         name: text(name),
@@ -250,9 +239,9 @@ pub(crate) fn not_certified() -> Certificate {
         ("net.small.weight", "MatMul", &[4, 4], 1e-9, 2.0),
     ];
     c.gradients = rows.iter().map(|row| gradient(row, 2)).collect();
-    // The exact gradient of a bias before a batch normalisation is 0.
+    // The exact gradient of a bias before a batch normalisation is 0, but not known to be.
     let zero = &mut c.gradients[1];
-    zero.spec_norm = Enclosure::ZERO;
+    zero.spec_norm = Enclosure::of(0.0, 1e-60);
     zero.max_abs = Num::of(3e-9);
     zero.observed = Enclosure::of(3e-9, 3e-9);
     zero.bounds = Bounds::default();

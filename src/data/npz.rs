@@ -50,8 +50,10 @@ fn member(archive: &mut zip::ZipArchive<Cursor<&[u8]>>, i: usize) -> Result<(Str
 
 /// The bytes of an npz archive with these arrays, in this order; the same arrays give the same
 /// bytes on every machine and day (no compression, dates fixed at 1980-01-01).
-pub fn write(arrays: &[(String, HostTensor)]) -> Result<Vec<u8>, Diagnostic> {
-    let fail = |name: &str, e: String| Diagnostic::new(Code::Io, format!("array \"{name}\" can't be archived: {e}"));
+pub fn write(arrays: &[(String, HostTensor)]) -> Result<Vec<u8>, Diagnostics> {
+    let fail = |name: &str, e: String| {
+        Diagnostics::from(Diagnostic::new(Code::Io, format!("array \"{name}\" can't be archived: {e}")))
+    };
     let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for (name, tensor) in arrays {
         let bytes = npy::write(tensor).map_err(|e| fail(name, e))?;

@@ -79,6 +79,9 @@ impl<'g> Trace<'g> {
         let size = match node.op.as_str() {
             "Gemm" | "Conv" if shape(2).is_some() => shape(2).and_then(|s| s.last()),
             "Conv" => shape(1).and_then(|s| s.first()),
+            "Gemm" if matches!(node.attributes.get("transB"), Some(Attribute::Int(1))) => {
+                shape(1).and_then(|s| s.first())
+            }
             "MatMul" | "Gemm" => shape(1).and_then(|s| s.last()),
             "Add" => [0, 1].into_iter().filter_map(shape).filter(|s| s.len() == 1).find_map(|s| s.last()),
             _ => None,

@@ -31,8 +31,16 @@ pub trait Arith: Sync {
     fn sub(&self, a: &Self::S, b: &Self::S) -> Self::S;
     /// a·b.
     fn mul(&self, a: &Self::S, b: &Self::S) -> Self::S;
+    /// a/b, where the exact |b| is known to be at least `floor` (0: nothing is known).
+    fn quotient(&self, a: &Self::S, b: &Self::S, floor: f64) -> Self::S;
     /// a/b.
-    fn div(&self, a: &Self::S, b: &Self::S) -> Self::S;
+    fn div(&self, a: &Self::S, b: &Self::S) -> Self::S {
+        self.quotient(a, b, 0.0)
+    }
+    /// √a, where the exact a is known to be at least `floor`.
+    fn root(&self, a: &Self::S, floor: f64) -> Self::S;
+    /// a/total, where total is a sum of non-negative terms of which a is one: between 0 and 1.
+    fn share(&self, a: &Self::S, total: &Self::S) -> Self::S;
     /// An elementary function.
     fn apply(&self, f: Elementary, a: &Self::S) -> Self::S;
     /// Σ terms, in order, from 0.

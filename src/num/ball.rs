@@ -197,18 +197,35 @@ impl Arith for Balls {
         self.rounded(Float::with_val_round(self.prec, &a.mid * &b.mid, Round::Nearest), carried)
     }
 
-    // |a/b − â/b̂| ≤ (r_a + |â/b̂| r_b)/(|b̂| − r_b)
-    fn div(&self, a: &Ball, b: &Ball) -> Ball {
+    // |a/b − â/b̂| ≤ (r_a + |â/b̂| r_b)/max(|b̂| − r_b, floor)
+    fn quotient(&self, a: &Ball, b: &Ball, floor: f64) -> Ball {
         let (mid, exact) = Float::with_val_round(self.prec, &a.mid / &b.mid, Round::Nearest);
         let mut carried = Mag::ZERO;
         if !a.rad.is_zero() || !b.rad.is_zero() {
-            let below = Mag::sub_below(b.mid.clone().abs().to_f64_round(Round::Down), b.rad);
+            let below = Mag::sub_below(b.mid.clone().abs().to_f64_round(Round::Down), b.rad).max(floor);
             carried = (a.rad + size(&mid) * b.rad).div_lower(below);
         }
         if b.mid.is_zero() {
             return Ball { mid: Float::with_val(self.prec, 0), rad: Mag::INFINITY };
         }
         self.rounded((mid, exact), carried)
+    }
+
+    // √ moves by at most rad/(2√floor), and by less where the ball is further from 0
+    fn root(&self, a: &Ball, floor: f64) -> Ball {
+        let own = self.apply(Elementary::Sqrt, a);
+        if own.rad.is_finite() || floor <= 0.0 {
+            return own;
+        }
+        // a centre at or above the floor is as good as any
+        let mid = if a.mid < floor { Float::with_val(self.prec, floor) } else { a.mid.clone() };
+        let centre = self.apply(Elementary::Sqrt, &Ball { mid, rad: Mag::ZERO });
+        let carried = (a.rad + a.rad) * Mag::of(0.5).div_lower(floor.sqrt().next_down());
+        Ball { rad: centre.rad + carried, ..centre }
+    }
+
+    fn share(&self, a: &Ball, total: &Ball) -> Ball {
+        self.div(a, total)
     }
 
     // |f(x) − f(mid)| ≤ rad·sup|f′| over the ball; the evaluation is good to one unit of the last bit

@@ -65,15 +65,28 @@ impl Arith for Literal {
         Tracked { value: self.runtime.format.round(exact), eps }
     }
 
-    // divPosErrorBound with the lower bound |ŷ| − e_y on the exact denominator:
-    // e_x/η' + (|x̂|+e_x)e_y/(η'·|ŷ|) + û(x̂/ŷ), η' = |ŷ| − e_y
-    fn div(&self, a: &Tracked, b: &Tracked) -> Tracked {
+    // divPosErrorBound with a lower bound η' on the exact denominator, the known floor or |ŷ| − e_y:
+    // e_x/η' + (|x̂|+e_x)e_y/(η'·|ŷ|) + û(x̂/ŷ)
+    fn quotient(&self, a: &Tracked, b: &Tracked, floor: f64) -> Tracked {
         let exact = a.value / b.value;
-        let below = Mag::sub_below(b.value.abs(), b.eps);
+        let below = Mag::sub_below(b.value.abs(), b.eps).max(floor);
         let eps = a.eps.div_lower(below)
             + ((Mag::of(a.value) + a.eps) * b.eps).div_lower(b.value.abs()).div_lower(below)
             + self.half_ulp(exact);
         Tracked { value: self.runtime.format.round(exact), eps }
+    }
+
+    // √ on [η,∞): e/√η + û(√x̂)
+    fn root(&self, a: &Tracked, floor: f64) -> Tracked {
+        let own = self.apply(Elementary::Sqrt, a);
+        let by_floor = a.eps.div_lower(floor.sqrt().next_down()) + self.half_ulp(own.value);
+        Tracked { eps: own.eps.min(by_floor), ..own }
+    }
+
+    // where divPosErrorBound's side condition fails: the exact share lies between 0 and 1 (ours)
+    fn share(&self, a: &Tracked, total: &Tracked) -> Tracked {
+        let own = self.div(a, total);
+        Tracked { eps: own.eps.min(Mag::of(own.value).max(Mag::ONE)), ..own }
     }
 
     fn apply(&self, f: Elementary, a: &Tracked) -> Tracked {

@@ -54,8 +54,16 @@ impl Arith for Rounded {
         self.format.round(a * b)
     }
 
-    fn div(&self, a: &f64, b: &f64) -> f64 {
+    fn quotient(&self, a: &f64, b: &f64, _: f64) -> f64 {
         self.format.round(a / b)
+    }
+
+    fn root(&self, a: &f64, _: f64) -> f64 {
+        self.apply(Elementary::Sqrt, a)
+    }
+
+    fn share(&self, a: &f64, total: &f64) -> f64 {
+        self.div(a, total)
     }
 
     fn apply(&self, f: Elementary, a: &f64) -> f64 {

@@ -33,7 +33,7 @@ use super::smooth::PORTABLE_ULPS;
 use super::{Approx, Bound, PerOperand, RevNode, flat_rows, rows_of};
 use crate::ir::{Array, Shaped, Tensor};
 use crate::num::format::{HALF_ETA, U};
-use crate::num::{Arith, Elementary, Interval, Mag, lemma};
+use crate::num::{Arith, Interval, Mag, lemma};
 
 /// Normalises each row.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,6 +76,11 @@ impl Normalize {
         (mean, moment)
     }
 
+    /// A lower bound on every exact σ: √ε.
+    fn floor(&self) -> f64 {
+        f64::from(self.epsilon).sqrt() * (1.0 - 1e-14)
+    }
+
     /// The row as the definition has it: y and σ.
     fn define<A: Arith>(&self, a: &A, x: &[A::S]) -> (Vec<A::S>, A::S) {
         let n = a.constant(x.len() as f64);
@@ -86,8 +91,9 @@ impl Normalize {
             x.to_vec()
         };
         let variance = a.div(&a.dot(d.iter().map(|v| (v, v)), None), &n);
-        let sigma = a.apply(Elementary::Sqrt, &a.add(&variance, &a.constant(f64::from(self.epsilon))));
-        (d.iter().map(|v| a.div(v, &sigma)).collect(), sigma)
+        let epsilon = f64::from(self.epsilon);
+        let sigma = a.root(&a.add(&variance, &a.constant(epsilon)), epsilon);
+        (d.iter().map(|v| a.quotient(v, &sigma, self.floor())).collect(), sigma)
     }
 
     /// Everything the bounds of a row need.
@@ -106,9 +112,8 @@ impl Normalize {
         let (rho, rho_width) = (rms(eps), rms(&width));
         // σ of the centre, less what rounding and the enclosure's width may have added
         let rel = (n + 10) as f64 * f64::EPSILON;
-        let floor = f64::from(self.epsilon).sqrt() * (1.0 - 1e-14);
         let below = Mag::sub_below(row.sigma * (1.0 - rel), wide + rho_width + rho);
-        let low = below.max(floor).max(0.0);
+        let low = below.max(self.floor()).max(0.0);
         let (mean_eps, mean_width) = (mean(eps), mean(&width));
         let moved = |e: Mag, m: Mag| if self.centred { e + m } else { e };
         let largest = Mag::count(n).sqrt();
@@ -213,7 +218,7 @@ impl RevNode for Normalize {
                 .zip(&y)
                 .map(|(g, y)| {
                     let g = if self.centred { a.sub(g, &mean) } else { g.clone() };
-                    a.div(&a.sub(&g, &a.mul(y, &moment)), &sigma)
+                    a.quotient(&a.sub(&g, &a.mul(y, &moment)), &sigma, self.floor())
                 })
                 .collect()
         };

@@ -303,7 +303,7 @@ fn definition<A: Arith>(a: &A, x: &[A::S]) -> (Vec<A::S>, A::S, A::S) {
     let m = a.max(x);
     let exps: Vec<A::S> = x.iter().map(|v| a.apply(Elementary::Exp, &a.sub(v, &m))).collect();
     let sum = a.sum(exps.iter());
-    (exps.iter().map(|e| a.div(e, &sum)).collect(), sum, m)
+    (exps.iter().map(|e| a.share(e, &sum)).collect(), sum, m)
 }
 
 /// Ranges of the softmax of a row, for spec and every run.

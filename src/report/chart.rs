@@ -123,7 +123,9 @@ pub(super) fn lay_out(input: Input) -> Chart {
     let n = input.names.len();
     let (width, height) = input.size;
     let many = n > 40;
-    let legend = if input.series.len() > 1 { 150.0 } else { 0.0 };
+    // About 6.5 px a character, after the sample of 48 px.
+    let widest = input.series.iter().map(|(_, label, _)| label.chars().count()).max().unwrap_or(0);
+    let legend = if input.series.len() > 1 { (60.0 + 6.5 * widest as f64).clamp(150.0, 300.0) } else { 0.0 };
     let (left, top) = (64.0, 14.0);
     let right = width - legend - if input.right_title.is_empty() { 12.0 } else { 56.0 };
     // Room for slanted names: about 6 px a character, times the sine of the slant.

@@ -20,6 +20,9 @@ pub(super) struct Charts {
     left_out: String,
     heads: Vec<&'static str>,
     twin: Vec<TwinRow>,
+    detection: Option<Drawn>,
+    defaults: Vec<String>,
+    detected: Vec<TwinRow>,
     digits: Vec<Drawn>,
     depth: Vec<DepthRow>,
 }
@@ -56,6 +59,12 @@ pub(super) fn charts(c: &Certificate) -> Charts {
         left_out: if left_out == 0 { String::new() } else { cell::count(left_out as u64) },
         heads: present.iter().filter(|&&r| r != Rung::Direct).map(|&r| rung_name(r)).collect(),
         twin: twin(c, &present),
+        detection: detection(c),
+        defaults: c
+            .gradients
+            .first()
+            .map_or_else(Vec::new, |g| g.detection.defaults.iter().map(|d| cell::name(&d.name)).collect()),
+        detected: detected(c),
         digits: [forward_digits(c), backward_digits(c)].into_iter().flatten().collect(),
         depth: depth
             .map(|(i, l)| DepthRow {
@@ -74,30 +83,18 @@ fn log(x: f64) -> Option<f64> {
 
 /// Error and rungs of every gradient in units of its ‖g‖∞, on a logarithmic axis.
 fn errors(c: &Certificate, present: &[Rung]) -> Option<Drawn> {
-    let observed: Vec<Option<f64>> = c.gradients.iter().map(|g| g.observed_rel.and_then(|e| log(e.hi()))).collect();
-    let mut series = vec![(0, "observed".to_string(), observed)];
+    let observed = c.gradients.iter().map(|g| g.observed_rel.and_then(|e| log(e.hi()))).collect();
+    let mut series: Vec<Series> = vec![(0, "observed".to_string(), observed)];
     for &r in present.iter().filter(|&&r| r != Rung::Direct) {
         let values = c.gradients.iter().map(|g| g.bounds.get(r).and_then(|b| b.rel).map(Num::get).and_then(log));
-        series.push((1 + r as usize, rung_name(r).to_string(), values.collect()));
+        let values: Vec<Option<f64>> = values.collect();
+        let unbounded = if values.iter().any(Option::is_some) { "" } else { " (unbounded)" };
+        series.push((1 + r as usize, format!("{}{unbounded}", rung_name(r)), values));
     }
-    let all = || series.iter().flat_map(|(_, _, v)| v.iter().flatten().copied());
-    let lowest = all().fold(f64::INFINITY, f64::min);
-    if !lowest.is_finite() {
-        return None;
-    }
+    let (lowest, highest) = extent(&series)?;
     // At least down to u and up to 1; wild bounds leave the scale.
-    let range = (lowest.floor().clamp(-18.0, -8.0), all().fold(0.0, f64::max).ceil().clamp(1.0, 4.0));
-    let ticks = (range.0 as i32..=range.1 as i32)
-        .map(|k| {
-            let digits = if k <= 0 { (-k).to_string() } else { String::new() };
-            (f64::from(k), if k == 0 { "1".into() } else { format!("1e{k}") }, digits)
-        })
-        .collect();
-    let references = vec![
-        (0.0, "‖g‖∞: a bound above this line is vacuous".to_string()),
-        (c.decision_rule.max_rel.get().log10(), "limit for gradients above the floor".to_string()),
-        (-ALL_DIGITS, "u: half an ulp".to_string()),
-    ];
+    let range = (lowest.floor().clamp(-18.0, -8.0), highest.ceil().clamp(1.0, 4.0));
+    let digits = |k: i32| if k <= 0 { (-k).to_string() } else { String::new() };
     Some(Drawn {
         c: chart::lay_out(chart::Input {
             id: "error-chart",
@@ -110,12 +107,97 @@ fn errors(c: &Certificate, present: &[Rung]) -> Option<Drawn> {
             left_title: "error ÷ ‖g‖∞".into(),
             right_title: "correct digits".into(),
             range,
-            ticks,
-            references,
-            names: c.gradients.iter().map(|g| cell::name(&g.name)).collect(),
+            ticks: decades(range, digits),
+            references: vec![
+                (0.0, "‖g‖∞: a bound above this line is vacuous".to_string()),
+                (c.decision_rule.max_rel.get().log10(), "limit for gradients above the floor".to_string()),
+                (-ALL_DIGITS, "u: half an ulp".to_string()),
+            ],
+            names: names(c),
             series,
         }),
     })
+}
+
+/// What this certificate's limit and the defaults of others detect, against the size of the gradient.
+fn detection(c: &Certificate) -> Option<Drawn> {
+    let mut series: Vec<Series> = vec![
+        // What may be 0 has no place on a logarithmic axis.
+        (0, "‖g‖∞".into(), c.gradients.iter().map(|g| log(g.spec_norm.lo())).collect()),
+        (2, "this limit".into(), c.gradients.iter().map(|g| log(g.detection.limit.get())).collect()),
+    ];
+    let others = c.gradients.first().map_or(0, |g| g.detection.defaults.len());
+    for k in 0..others {
+        let of = |g: &crate::certificate::Gradient| g.detection.defaults.get(k).and_then(|d| log(d.limit.get()));
+        let name = c.gradients[0].detection.defaults[k].name.as_str();
+        series.push((4 + k, cell::name(name), c.gradients.iter().map(of).collect()));
+    }
+    let (lowest, highest) = extent(&series)?;
+    let range = (lowest.floor().max(-45.0), highest.ceil().max(lowest.floor().max(-45.0) + 1.0));
+    Some(Drawn {
+        c: chart::lay_out(chart::Input {
+            id: "detection-chart",
+            title: "Smallest corruption certain to be detected, by gradient".into(),
+            desc: "For every gradient the smallest corruption of an entry that this certificate's limit and the \
+                   default tolerances of others are certain to reject, beside the gradient's own size. Where a \
+                   tolerance lies above the size, it may accept an all-zero gradient. The figures stand in the table \
+                   below the chart."
+                .into(),
+            size: (WIDTH, 400.0),
+            left_title: "magnitude of an entry".into(),
+            right_title: String::new(),
+            range,
+            ticks: decades(range, |_| String::new()),
+            references: Vec::new(),
+            names: names(c),
+            series,
+        }),
+    })
+}
+
+/// Index of its colour, name, ordinates.
+type Series = (usize, String, Vec<Option<f64>>);
+
+/// The lowest and the highest ordinate; `None` where there is none.
+fn extent(series: &[Series]) -> Option<(f64, f64)> {
+    let all = || series.iter().flat_map(|(_, _, v)| v.iter().flatten().copied());
+    let lowest = all().fold(f64::INFINITY, f64::min);
+    lowest.is_finite().then(|| (lowest, all().fold(f64::NEG_INFINITY, f64::max)))
+}
+
+/// A tick at every power of ten, or at every so many-th.
+fn decades(range: (f64, f64), right: impl Fn(i32) -> String) -> Vec<(f64, String, String)> {
+    let step = ((range.1 - range.0) / 16.0).ceil().max(1.0) as usize;
+    let label = |k: i32| if k == 0 { "1".into() } else { format!("1e{k}") };
+    (range.0 as i32..=range.1 as i32).step_by(step).map(|k| (f64::from(k), label(k), right(k))).collect()
+}
+
+/// What stands under the charts over gradients.
+fn names(c: &Certificate) -> Vec<String> {
+    c.gradients.iter().map(|g| cell::name(&g.name)).collect()
+}
+
+/// The figures of the chart of detection limits.
+fn detected(c: &Certificate) -> Vec<TwinRow> {
+    let row = |(i, g): (usize, &crate::certificate::Gradient)| {
+        let (lo, hi) = cell::ends(g.spec_norm);
+        let own = cell::upper(g.detection.limit);
+        let others = g.detection.defaults.iter().map(|d| {
+            let mut shown = cell::upper(d.limit);
+            if d.blind {
+                shown.text += " blind";
+            }
+            shown
+        });
+        TwinRow {
+            number: i + 1,
+            name: cell::name(&g.name),
+            lo,
+            hi,
+            rungs: std::iter::once(own).chain(others).collect(),
+        }
+    };
+    c.gradients.iter().enumerate().map(row).collect()
 }
 
 /// The figures of the first chart.
@@ -176,7 +258,7 @@ fn backward_digits(c: &Certificate) -> Option<Drawn> {
         "backward-digits",
         "Digits of the gradients",
         "Correct digits of each gradient, in the model's order. The figures stand in the table of gradients.",
-        c.gradients.iter().map(|g| cell::name(&g.name)).collect(),
+        names(c),
         c.gradients.iter().map(|g| Some(g.correct_digits.get())).collect(),
     )
 }

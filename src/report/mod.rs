@@ -11,8 +11,12 @@ mod facts;
 mod gradients;
 mod layers;
 mod summary;
+mod terminal;
+
+pub use terminal::terminal;
 
 use askama::Template;
+use sha2::{Digest, Sha256};
 
 use crate::certificate::Certificate;
 
@@ -24,6 +28,9 @@ struct Page {
     /// The beginning of the model's hash, for the foot of printed pages: hexadecimal digits only.
     foot: String,
     contents: Vec<Entry>,
+    /// The script, and its hash as the content security policy wants it.
+    script: &'static str,
+    script_hash: String,
     verdict: summary::Verdict,
     scope: summary::Scope,
     checklist: summary::Checklist,
@@ -63,12 +70,31 @@ const CONTENTS: [(&str, &str); 13] = [
     ("glossary", "Glossary and rules"),
 ];
 
+/// Sorts, filters and folds; the page is complete without it.
+const SCRIPT: &str = include_str!("../../templates/report/script.js");
+
+/// Base64 with padding (RFC 4648, section 4).
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for chunk in bytes.chunks(3) {
+        let group = (0..3).fold(0, |g, i| g << 8 | u32::from(*chunk.get(i).unwrap_or(&0)));
+        for i in 0..4 {
+            let sextet = ALPHABET[(group >> (18 - 6 * i) & 63) as usize];
+            out.push(if i <= chunk.len() { char::from(sextet) } else { '=' });
+        }
+    }
+    out
+}
+
 /// The report on a certificate, as one self-contained HTML document.
 pub fn render(c: &Certificate) -> String {
     let page = Page {
         title: format!("Gradient certificate: {}", cell::name(&c.model.file)),
         foot: c.model.sha256.chars().filter(char::is_ascii_hexdigit).take(16).collect(),
         contents: CONTENTS.iter().map(|&(id, text)| Entry { id, text }).collect(),
+        script: SCRIPT,
+        script_hash: format!("sha256-{}", base64(&Sha256::digest(SCRIPT))),
         verdict: summary::verdict(c),
         scope: summary::scope(c),
         checklist: summary::checklist(c),

@@ -3,66 +3,23 @@
 use super::{Loaded, Passes};
 use crate::bounds;
 use crate::certificate::{Check, CheckKind, Status, judge};
-use crate::ir::{Array, Tensor, walk};
+use crate::error::Diagnostic;
+use crate::ir::{Array, Tensor};
+use crate::link;
 use crate::num::{Interval, reduce};
-use crate::ops::{RevGraph, RevNode};
-use crate::runtime::{self, Cotangents};
+use crate::ops::RevGraph;
 use crate::seed::Seed;
 use crate::session::figures;
-use std::convert::Infallible;
 
 fn check(kind: CheckKind, name: &str, holds: bool, evidence: String) -> Check {
     let result = if holds { Status::Pass } else { Status::Fail };
     Check { kind, name: name.into(), result, evidence }
 }
 
-fn same_bits(a: &Tensor, b: &Tensor) -> bool {
-    a.shape == b.shape && a.data.iter().zip(&b.data).all(|(x, y)| x.to_bits() == y.to_bits())
-}
-
 /// The link between the graph and the tape that executes it, run on this model.
-pub fn invariants(graph: &RevGraph, values: &[Tensor], cotangents: &Cotangents, seeds: &[Seed]) -> Vec<Check> {
-    let (leaves, nodes) = (graph.leaves().len(), graph.nodes().len());
-    let kind = CheckKind::Invariant;
-    let order = graph.nodes().iter().enumerate().all(|(k, n)| n.operands.iter().all(|o| *o < graph.node_id(k)));
-    // The tape erased of spec, bound and scale: leaves and runtime cells only.
-    let tape = walk::up(graph, |l| l.tensor.clone(), |_, n, x| Ok::<_, Infallible>(n.op.forward_runtime(x)))
-        .unwrap_or_else(|e| match e {});
-    let forward = tape.iter().zip(values).all(|(a, b)| same_bits(a, b));
-    let wanted = graph.differentiated(&[]);
-    let again = runtime::backprop(graph, &tape, seeds, &wanted);
-    let dense = again.as_ref().is_ok_and(|again| {
-        again.total.iter().zip(&cotangents.total).all(|pair| match pair {
-            (Some(a), Some(b)) => same_bits(a, b),
-            (None, None) => true,
-            _ => false,
-        })
-    });
-    let shapes =
-        cotangents.total.iter().enumerate().all(|(i, c)| c.as_ref().is_none_or(|c| c.shape == values[i].shape));
-    vec![
-        check(
-            kind,
-            "leaves come first",
-            leaves + nodes == graph.len(),
-            format!("{leaves} leaves, {nodes} nodes, {} values", graph.len()),
-        ),
-        check(kind, "operands come before their nodes", order, format!("{nodes} nodes")),
-        check(kind, "shapes follow from operands", graph.check().is_ok(), format!("{nodes} nodes inferred anew")),
-        check(kind, "erased tape equals the forward run", forward, format!("{} values, bit for bit", tape.len())),
-        check(
-            kind,
-            "erased tape equals the backward run",
-            dense,
-            "all cotangents, bit for bit, consumers in descending order".into(),
-        ),
-        check(
-            kind,
-            "cotangents have their values' shapes",
-            shapes,
-            format!("{} cotangents", cotangents.total.iter().flatten().count()),
-        ),
-    ]
+pub fn invariants(graph: &RevGraph, seeds: &[Seed]) -> Result<Vec<Check>, Diagnostic> {
+    let all = link::invariants(graph, seeds)?;
+    Ok(all.into_iter().map(|(name, holds, figures)| check(CheckKind::Invariant, name, holds, figures)).collect())
 }
 
 /// Are spec and run inside the scales?
@@ -158,7 +115,7 @@ pub fn claims(loaded: &Loaded, p: &Passes) -> Vec<Check> {
 
 /// Planted defects that the decision rule has to notice: in each gradient, a sign flip of the largest
 /// entry, and an error of twice its limit.
-pub fn controls(p: &Passes, graph: &RevGraph, limits: &[(crate::ir::ValueId, f64)]) -> Check {
+pub fn controls(p: &Passes, graph: &crate::ops::RevGraph, limits: &[(crate::ir::ValueId, f64)]) -> Check {
     let (mut planted, mut missed) = (0, 0);
     for ((v, limit), (_, spec)) in limits.iter().zip(&p.exact.gradients) {
         let run = p.gradient(graph, *v).data;

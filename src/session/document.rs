@@ -7,6 +7,7 @@ use crate::certificate::{
     ForwardLayer, Gates, Gradient, GraphSize, InputSource, Inputs, Limits, Loss, Model, Num, Opset, Output, Reduction,
     Region, RoundingModel, Rule, Rung, Seed, TensorInfo, Terms, UndecidedGate,
 };
+use crate::error::Diagnostics;
 use crate::import::Source;
 use crate::ir::ValueId;
 use crate::num::{Mag, elementary, reduce};
@@ -34,7 +35,7 @@ pub fn certificate(request: &Request, loaded: &Loaded, p: &Passes) -> Result<Cer
     c.outputs =
         loaded.lowered.outputs.iter().zip(&p.exact.kept).map(|((n, v), (_, b))| output(graph, p, n, *v, b)).collect();
     c.gates = gates.total();
-    c.checks = checks::invariants(graph, &p.values, &p.cotangents, &p.seeds);
+    c.checks = checks::invariants(graph, &p.seeds).map_err(Diagnostics::from)?;
     c.checks.extend(checks::claims(loaded, p));
     let largest = c.gradients.iter().map(|g| g.spec_norm.lo()).fold(0.0, f64::max);
     let limits: Vec<(ValueId, f64)> = p
@@ -283,14 +284,14 @@ fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, k: usize, v: ValueId
     let (node, op) = reader.map_or(("", ""), |o| (o.node.as_str(), o.op.as_str()));
     let mut g = Gradient::new(&leaf.name, info.map_or("", |l| l.layer.as_str()), op, node, &run.shape, figures_of(&f));
     let ladder = |l: &super::passes::Ladder| l.backward[v.index()].as_ref().map_or(Mag::ZERO, |e| e.max());
-    g.bound(Rung::Portable, ladder(&p.portable), Some(f.observed));
-    g.bound(Rung::Schedule, ladder(&p.schedule), Some(f.observed));
+    rung(&mut g, Rung::Portable, ladder(&p.portable), f.observed);
+    rung(&mut g, Rung::Schedule, ladder(&p.schedule), f.observed);
     let reference = p.reference.cotangents[v.index()].as_ref();
     let finite = reference.is_none_or(|r| r.data.iter().all(|x| x.is_finite()));
     if finite {
         let data = reference.map_or_else(|| vec![0.0; run.data.len()], |r| r.data.clone());
         let eps = p.reference.cotangent_eps[v.index()].unwrap_or(Mag::ZERO);
-        g.bound(Rung::Literal, eps, Some(figures::of_balls(&data, spec).observed));
+        rung(&mut g, Rung::Literal, eps, figures::of_balls(&data, spec).observed);
     }
     g.bound(Rung::Direct, Mag::of(f.observed.hi()), Some(f.observed));
     let range = |s: &super::passes::Scales| s.backward[v.index()].as_ref().map_or(Mag::ZERO, scale::scale);
@@ -307,11 +308,28 @@ fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, k: usize, v: ValueId
     g
 }
 
+/// Sets a bound, or says that there is none.
+fn rung(g: &mut Gradient, rung: Rung, abs: Mag, observed: Enclosure) {
+    if abs.is_finite() {
+        g.bound(rung, abs, Some(observed));
+    } else {
+        let why = match rung {
+            Rung::Portable => "some conforming run might overflow or leave a domain",
+            _ => "its error terms exceed binary64",
+        };
+        g.warnings.push(format!("no {} bound: {why}", rung.name()));
+    }
+}
+
 /// Forward bounds of a value.
 fn forward_bounds(p: &Passes, v: ValueId, f: &TensorFigures) -> Bounds {
     let i = v.index();
     let mut b = Bounds::default();
-    let mut set = |rung, abs, observed| b.set(rung, crate::certificate::Bound::new(rung, abs, f.norm, Some(observed)));
+    let mut set = |rung, abs: Mag, observed| {
+        if abs.is_finite() {
+            b.set(rung, crate::certificate::Bound::new(rung, abs, f.norm, Some(observed)));
+        }
+    };
     set(Rung::Portable, p.portable.forward[i].max(), f.observed);
     set(Rung::Schedule, p.schedule.forward[i].max(), f.observed);
     set(Rung::Direct, Mag::of(f.observed.hi()), f.observed);

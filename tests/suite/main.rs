@@ -4,3 +4,6 @@ mod cli;
 mod corpus;
 mod crosscheck;
 mod decode;
+mod gradients;
+mod models;
+mod node_tests;

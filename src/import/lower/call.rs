@@ -202,22 +202,18 @@ impl Call<'_, '_> {
         }
         // when lowered late, the import-time data stays for those who need it
         let host = if self.forced { self.low.values.get(&name).and_then(|v| v.host.clone()) } else { None };
+        self.low.aliases.remove(&name);
         self.low.values.insert(name, Value { source: Source::Computed, host, graph: Some(id) });
     }
 
-    /// Result k is operand `from` itself.
+    /// Result k is operand `from` itself, under its name.
     pub fn alias(&mut self, k: usize, from: usize) -> Done {
-        let value = self.value(from)?;
-        // a leaf must carry the name of its tensor, not of an alias: make it now
-        let value = match (&value.source, &value.host) {
-            (Source::Initializer | Source::Input | Source::ConstantNode, Some(h)) if h.dtype == DType::F32 => {
-                let id = self.graph(from)?;
-                Value { graph: Some(id), ..value }
-            }
-            _ => value,
-        };
+        self.value(from)?;
+        let root = self.low.resolve(&self.operand(from)?).to_string();
         let Some(name) = self.node.outputs.get(k).filter(|n| !n.is_empty()).cloned() else { return Ok(()) };
-        self.low.values.insert(name, value);
+        if name != root {
+            self.low.aliases.insert(name, root);
+        }
         Ok(())
     }
 

@@ -137,6 +137,9 @@ impl Call<'_, '_> {
 
     /// The largest entry of the last dimension.
     pub fn max(&mut self, x: ValueId, ties: Ties) -> Result<ValueId, Problem> {
+        if self.sizes(x).last() == Some(&0) {
+            return Err(Problem::found(Code::Domain, "the maximum of no entries is −∞"));
+        }
         self.emit(ops::Max { ties }, &[x])
     }
 }

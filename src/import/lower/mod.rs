@@ -34,6 +34,7 @@ use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::ir::{Leaf, LeafKind, Origin, Tensor, ValueId};
 use crate::ops::Builder;
 
+pub use notes::of as notes;
 pub use registry::{Form, NEWEST, OLDEST, table};
 
 /// Chains of import-time float arithmetic that end up in the graph may be this long.
@@ -79,6 +80,8 @@ pub(super) struct Lowering<'m> {
     options: &'m Options,
     builder: Builder,
     values: HashMap<String, Value>,
+    /// Results that equal another value, by the name of that value.
+    aliases: HashMap<String, String>,
     /// Names read by some node or graph output: optional results that nobody reads aren't built.
     used: HashSet<&'m str>,
     roles: HashMap<&'m str, &'static str>,
@@ -122,6 +125,7 @@ impl<'m> Lowering<'m> {
             options,
             builder: Builder::new(),
             values: HashMap::new(),
+            aliases: HashMap::new(),
             used,
             roles,
             dynamo,
@@ -170,7 +174,7 @@ impl<'m> Lowering<'m> {
         let form = match registry::find(&node.domain, &node.op, opset) {
             Ok(form) => form,
             Err(d) => {
-                let d = place(d);
+                let d = place(*d);
                 self.refuse(node, Some(d));
                 return;
             }
@@ -202,8 +206,13 @@ impl<'m> Lowering<'m> {
         }
     }
 
+    /// The name under which a value is kept.
+    fn resolve<'n>(&'n self, name: &'n str) -> &'n str {
+        self.aliases.get(name).map_or(name, String::as_str)
+    }
+
     fn value(&self, name: &str) -> Result<&Value, Problem> {
-        match self.values.get(name) {
+        match self.values.get(self.resolve(name)) {
             Some(v) if matches!(v.source, Source::Refused) => Err(Problem::Operand),
             Some(v) => Ok(v),
             // decoding has checked that everything has a producer, so this one was refused
@@ -213,6 +222,7 @@ impl<'m> Lowering<'m> {
 
     /// The value as a binary32 tensor of the graph; `reader` is who wants it.
     fn graph(&mut self, name: &str, reader: Option<&Node>) -> Result<ValueId, Problem> {
+        let name = &self.resolve(name).to_string();
         let value = self.value(name)?.clone();
         if let Some(id) = value.graph {
             return Ok(id);
@@ -308,7 +318,11 @@ impl<'m> Lowering<'m> {
     fn finish(mut self, outputs: &[String]) -> Result<Lowered, Diagnostics> {
         let (mut graph_outputs, mut exact_outputs) = (Vec::new(), Vec::new());
         for name in outputs {
-            let Ok(value) = self.value(name).cloned() else { continue };
+            let Ok(value) = self.value(name).cloned() else {
+                // its node or one before it has been refused, and said why
+                assert!(!self.problems.0.is_empty(), "output \"{name}\" has no value and no problem was found");
+                continue;
+            };
             let float = value.graph.is_some() || value.host.as_ref().is_some_and(|h| h.dtype.is_float());
             match (float, value.host) {
                 (false, Some(host)) => exact_outputs.push((name.clone(), host)),

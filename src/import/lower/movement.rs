@@ -48,7 +48,7 @@ pub(super) fn reshape(c: &mut Call) -> Done {
     }
     if let Some(k) = open {
         let rest = crate::data::elements(&out).unwrap_or(0);
-        if rest == 0 || count % rest != 0 {
+        if !count.is_multiple_of(rest) || rest == 0 {
             return Err(format!("{count} entries don't fill the shape {wanted:?}").into());
         }
         out[k] = count / rest;

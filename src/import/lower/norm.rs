@@ -265,6 +265,8 @@ pub(super) fn lp_norm(c: &mut Call) -> Done {
         }
         p => return Err(invalid(format!("p = {p}"))),
     };
+    // a row of zeros stays zero: its norm is raised to the smallest positive number
+    let size = c.emit(ops::Piecewise::clip(f32::from_bits(1), f32::INFINITY), &[size])?;
     let mut column = c.sizes(size);
     column.push(1);
     let size = c.reshape(size, column)?;

@@ -7,7 +7,7 @@ use crate::import::value::Note;
 ///
 /// PyTorch's newer exporter (`dynamo=True`) writes batch normalization in evaluation mode even when
 /// the module trains, and by default folds it into the convolution before it. What remains shows.
-pub(super) fn of(model: &OnnxModel) -> Vec<Note> {
+pub fn of(model: &OnnxModel) -> Vec<Note> {
     let mut out = Vec::new();
     let nodes = &model.graph.nodes;
     let mut warn = |what: &str, found: Vec<&Node>| {

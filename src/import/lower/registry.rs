@@ -214,7 +214,7 @@ static FORMS: &[Form] = forms! {
 };
 
 /// The form of an operator in force.
-pub(super) fn find(domain: &str, op: &str, opset: i64) -> Result<&'static Form, Diagnostic> {
+pub(super) fn find(domain: &str, op: &str, opset: i64) -> Result<&'static Form, Box<Diagnostic>> {
     let forms: Vec<&Form> = FORMS.iter().filter(|f| f.domain == domain && f.op == op).collect();
     if let Some(form) = forms.iter().find(|f| (f.since..=f.until).contains(&opset)) {
         return Ok(form);
@@ -224,7 +224,7 @@ pub(super) fn find(domain: &str, op: &str, opset: i64) -> Result<&'static Form, 
         None if domain.is_empty() => format!("operator {op} has no rules"),
         None => format!("operator {op} of domain \"{domain}\" has no rules"),
     };
-    Err(Diagnostic::new(Code::Unsupported, what).help("`certify ops` lists the operators with rules"))
+    Err(Box::new(Diagnostic::new(Code::Unsupported, what).help("`certify ops` lists the operators with rules")))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! x = 2^e·m with m in [√½, √2); f = m − 1 is exact; s = f/(2 + f); ln m = 2·atanh s = 2s + 2s³/3 + …
 
 use super::exp::exp_with;
-use super::{LN2_HI, LN2_LO, poly};
+use super::{LN2_HI, LN2_LO, SHIFT, poly};
 
 /// (2·atanh s − 2s)/s³ in z = s² ≤ 0.0295, Taylor: 2/3, 2/5, … 2/21. The remainder, relative to 2s, is below
 /// z^10/21·1.04 < 2^−55.
@@ -58,9 +58,9 @@ pub fn log1p(x: f64) -> f64 {
     if x >= -1.0 { y } else { f64::NAN }
 }
 
-/// x^p for binary32 values x and p. For x < 0 p must be an integer; x^0 = 1.
+/// x^p for a binary32 value x. For x < 0 the result is NaN unless p is an integer; x^0 = 1.
 // p·ln x reaches 104 in magnitude where the result is in range, so ln x is needed with 7 bits more than the result:
-// ln x = hi + lo within 2^−57, hi of 29 bits, so that p·hi is exact for a p of 24 bits.
+// ln x = hi + lo within 2^−57 and p = p_hi + p_lo, with 29 and 24 bits, so that p_hi·hi is exact.
 #[inline(always)]
 pub fn pow(x: f64, p: f64) -> f64 {
     let (e, m) = split(x.abs());
@@ -82,27 +82,26 @@ pub fn pow(x: f64, p: f64) -> f64 {
     let hi = leading(sum + rest, 24);
     // sum − hi is exact (they differ by less than 2 %), so that lo ≤ 2^−28·hi
     let lo = (sum - hi) + rest;
-    let y = exp_with(p * hi, p * lo);
-    if x > 0.0 { y } else { pow_outside(x, p, y) }
+    let p_hi = leading(p, 29);
+    let y = exp_with(p_hi * hi, p_hi * lo + (p - p_hi) * (hi + lo));
+    // An integer below 2^50 survives SHIFT, with its parity in the last bit; of larger exponents only binary32 values
+    // matter, which are even.
+    let shifted = p + SHIFT;
+    let large = p.abs() > 1e15;
+    let integer = large || shifted - SHIFT == p;
+    let odd = !large && shifted.to_bits() & 1 == 1;
+    let signed = if odd { -y } else { y };
+    let signed = if integer { signed } else { f64::NAN };
+    let y = if x < 0.0 { signed } else { y };
+    // 0 and ∞, and NaN stays
+    let (low, high) = (x.abs(), 1.0 / x.abs());
+    let limit = if p > 0.0 { low } else { high };
+    let y = if x.abs() > 0.0 && x.abs() < f64::INFINITY { y } else { limit };
+    if p == 0.0 { 1.0 } else { y }
 }
 
 /// x with its last `bits` bits cleared.
 #[inline(always)]
 fn leading(x: f64, bits: u32) -> f64 {
     f64::from_bits(x.to_bits() & (u64::MAX << bits))
-}
-
-/// x^p for x ≤ 0 or NaN, with y = |x|^p if x < 0.
-#[inline(never)]
-fn pow_outside(x: f64, p: f64, y: f64) -> f64 {
-    if p == 0.0 {
-        1.0
-    } else if x == 0.0 {
-        if p > 0.0 { 0.0 } else { f64::INFINITY }
-    } else if x < 0.0 && p.trunc() == p {
-        let odd = (p / 2.0).trunc() * 2.0 != p;
-        if odd { -y } else { y }
-    } else {
-        f64::NAN
-    }
 }

@@ -66,3 +66,28 @@ pub fn reference(name: &str) -> fn(f64) -> f64 {
         _ => panic!("no reference for {name}"),
     }
 }
+
+/// The correctly rounded binary32 function (CORE-MATH), where there is one.
+pub fn correct(name: &str) -> Option<fn(f32) -> f32> {
+    Some(match name {
+        "exp" => core_math::expf,
+        "expm1" => core_math::expm1f,
+        "log" => core_math::logf,
+        "log1p" => core_math::log1pf,
+        "tanh" => core_math::tanhf,
+        "erf" => core_math::erff,
+        "erfc" => core_math::erfcf,
+        "sin" => core_math::sinf,
+        "cos" => core_math::cosf,
+        "tan" => core_math::tanf,
+        "asin" => core_math::asinf,
+        "acos" => core_math::acosf,
+        "atan" => core_math::atanf,
+        "sinh" => core_math::sinhf,
+        "cosh" => core_math::coshf,
+        "asinh" => core_math::asinhf,
+        "acosh" => core_math::acoshf,
+        "atanh" => core_math::atanhf,
+        _ => return None,
+    })
+}

@@ -213,7 +213,7 @@ pub(super) unsafe fn pack<S: Simd>(
         }
         // SAFETY: p < k and j < cols throughout; `to` has k·width entries.
         unsafe {
-            if n_stride == 1 && cols == width && width % S::F32_LANES == 0 {
+            if n_stride == 1 && cols == width && width.is_multiple_of(S::F32_LANES) {
                 for p in 0..k {
                     let (from, to) = (from.add(p * k_stride), to.as_mut_ptr().add(p * width));
                     for v in 0..width / S::F32_LANES {
@@ -221,26 +221,29 @@ pub(super) unsafe fn pack<S: Simd>(
                         to.cast::<S::f32s>().add(v).write_unaligned(x);
                     }
                 }
-            } else if k_stride == 1 {
-                // Both sides are walked in cache lines: STEP products of all columns at a time.
-                let mut p = 0;
-                while p < k {
-                    let step = STEP.min(k - p);
-                    for j in 0..cols {
-                        let from = from.add(j * n_stride + p);
-                        let to = to.as_mut_ptr().add(p * width + j);
-                        if step == STEP {
-                            let x = from.cast::<[f32; STEP]>().read_unaligned();
-                            for (q, &x) in x.iter().enumerate() {
-                                *to.add(q * width) = x;
-                            }
-                        } else {
-                            for q in 0..step {
-                                *to.add(q * width) = *from.add(q);
-                            }
-                        }
+            } else if n_stride == 1 {
+                let quads = cols - cols % 4;
+                for p in 0..k {
+                    let (from, to) = (from.add(p * k_stride), to.as_mut_ptr().add(p * width));
+                    for j in (0..quads).step_by(4) {
+                        to.add(j).cast::<[f32; 4]>().write_unaligned(from.add(j).cast::<[f32; 4]>().read_unaligned());
                     }
-                    p += step;
+                    for j in quads..cols {
+                        *to.add(j) = *from.add(j);
+                    }
+                }
+            } else if k_stride == 1 {
+                // Squares of 4×4, then what is left to the right and below.
+                let (square_k, square_cols) = (k - k % 4, cols - cols % 4);
+                for j in (0..square_cols).step_by(4) {
+                    for p in (0..square_k).step_by(4) {
+                        transpose4(from.add(j * n_stride + p), n_stride, to.as_mut_ptr().add(p * width + j), width);
+                    }
+                }
+                for j in 0..cols {
+                    for p in if j < square_cols { square_k } else { 0 }..k {
+                        *to.get_unchecked_mut(p * width + j) = *from.add(j * n_stride + p);
+                    }
                 }
             } else {
                 for p in 0..k {
@@ -253,8 +256,34 @@ pub(super) unsafe fn pack<S: Simd>(
     }
 }
 
-/// Products that the transposing copy takes at a time: a cache line.
-const STEP: usize = 16;
+/// Copies a 4×4 square, transposed: `to[q·to_stride + j] = from[j·from_stride + q]`.
+///
+/// # Safety
+/// The entries of both squares are readable and writable.
+#[inline(always)]
+unsafe fn transpose4(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the caller's contract; SSE is part of x86_64.
+    unsafe {
+        use std::arch::x86_64::{_MM_TRANSPOSE4_PS, _mm_loadu_ps, _mm_storeu_ps};
+        let mut r0 = _mm_loadu_ps(from);
+        let mut r1 = _mm_loadu_ps(from.add(from_stride));
+        let mut r2 = _mm_loadu_ps(from.add(2 * from_stride));
+        let mut r3 = _mm_loadu_ps(from.add(3 * from_stride));
+        _MM_TRANSPOSE4_PS(&mut r0, &mut r1, &mut r2, &mut r3);
+        _mm_storeu_ps(to, r0);
+        _mm_storeu_ps(to.add(to_stride), r1);
+        _mm_storeu_ps(to.add(2 * to_stride), r2);
+        _mm_storeu_ps(to.add(3 * to_stride), r3);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    for j in 0..4 {
+        for q in 0..4 {
+            // SAFETY: the caller's contract.
+            unsafe { *to.add(q * to_stride + j) = *from.add(j * from_stride + q) };
+        }
+    }
+}
 
 /// Numbers in a whole tile of this instruction set.
 #[inline(always)]

@@ -98,6 +98,30 @@ fn bits_equal_the_scalar_chains_for_all_shapes() {
 }
 
 #[test]
+fn bits_do_not_depend_on_the_instruction_set() {
+    let mut archs = vec![("scalar", pulp::Arch::Scalar), ("best", pulp::Arch::new())];
+    #[cfg(target_arch = "x86_64")]
+    if let Some(v3) = pulp::x86::V3::try_new() {
+        archs.push(("avx2", pulp::Arch::V3(v3)));
+    }
+    for (m, n, k) in [(1, 1, 1), (7, 9, 65), (1, 37, 300), (37, 1, 300), (13, 17, 1025), (32, 70, 129)] {
+        let (a, b) = (numbers(m * k, 11), numbers(k * n, 12));
+        for transposed in [false, true] {
+            let vb = if transposed { View::rows(&b, k).t() } else { View::rows(&b, n) };
+            for &(name, arch) in &archs {
+                let mut c = vec![f32::NAN; m * n];
+                super::tiling::batched_on(arch, &mut c, View::rows(&a, k), vb, &[(0, 0)], (m, n, k));
+                for (at, got) in c.iter().enumerate() {
+                    let column: Vec<f32> = (0..k).map(|p| b[p * vb.row_stride + at % n * vb.col_stride]).collect();
+                    let (want, _) = dot_reference(&a[at / n * k..][..k], &column);
+                    assert_eq!(got.to_bits(), want.to_bits(), "{m}×{n}×{k} on {name}, entry {at}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn bits_do_not_depend_on_threads() {
     for (m, n, k) in [(129, 1000, 257), (64, 64, 4097), (1, 5000, 1000), (700, 9, 800)] {
         let (a, b) = (numbers(m * k, 3), numbers(k * n, 4));
@@ -213,6 +237,42 @@ proptest! {
                 }
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    /// |computed − exact| ≤ ((1+u)^h − 1)·Σ|ab| + n·(η/2)·(1+u)^h, with cancellation and underflow.
+    #[test]
+    fn the_error_is_within_the_recorded_height(
+        pairs in prop::collection::vec((-1.0..1.0f32, -1.0..1.0f32), 0..200),
+        scale in -80i32..20,
+        cancel in any::<bool>(),
+    ) {
+        let s = 2f32.powi(scale);
+        let mut a: Vec<f32> = pairs.iter().map(|p| p.0 * s).collect();
+        let mut b: Vec<f32> = pairs.iter().map(|p| p.1 * s).collect();
+        if cancel {
+            a.extend(a.clone());
+            b.extend(b.iter().map(|x| -x).collect::<Vec<f32>>());
+        }
+        let k = a.len();
+        let mut c = [f32::NAN];
+        matmul(&mut c, View::rows(&a, k), View::rows(&b, 1), 1, 1, k);
+        let (mut exact, mut sum, mut growth) = (Float::new(900), Float::new(900), Float::with_val(900, 1));
+        for (&x, &y) in a.iter().zip(&b) {
+            let t = Float::with_val(60, x) * y;
+            exact += &t;
+            sum += t.abs();
+        }
+        let u = Float::with_val(900, 1) >> 24;
+        for _ in 0..height(k) {
+            growth *= Float::with_val(900, 1 + &u);
+        }
+        let underflow = (Float::with_val(900, k) >> 150) * &growth;
+        let bound = sum * (growth - 1u32) + underflow;
+        let err = Float::with_val(900, exact - c[0]).abs();
+        prop_assert!(err <= bound, "{err:e} > {bound:e}");
     }
 }
 

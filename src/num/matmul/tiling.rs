@@ -9,7 +9,7 @@ use super::View;
 use super::kernel::{self, CHUNK, Out, VECTORS};
 
 /// Rows and columns of the block of the output that one task computes, at most.
-const BLOCK_ROWS: usize = 144;
+const BLOCK_ROWS: usize = 288;
 const BLOCK_COLS: usize = 512;
 
 /// Below this many products everything stays on the calling thread.
@@ -28,6 +28,18 @@ pub fn matmul(c: &mut [f32], a: View<f32>, b: View<f32>, m: usize, n: usize, k: 
 ///
 /// Entries as in [`matmul`]. Panics when a matrix is smaller than said.
 pub fn batched(c: &mut [f32], a: View<f32>, b: View<f32>, offsets: &[(usize, usize)], m: usize, n: usize, k: usize) {
+    batched_on(Arch::new(), c, a, b, offsets, (m, n, k));
+}
+
+/// [`batched`] on a given instruction set.
+pub(super) fn batched_on(
+    arch: Arch,
+    c: &mut [f32],
+    a: View<f32>,
+    b: View<f32>,
+    offsets: &[(usize, usize)],
+    (m, n, k): (usize, usize, usize),
+) {
     assert_eq!(Some(c.len()), m.checked_mul(n).and_then(|x| x.checked_mul(offsets.len())), "matrix C");
     for &(oa, ob) in offsets {
         a.check(oa, m, k, "A");
@@ -40,11 +52,12 @@ pub fn batched(c: &mut [f32], a: View<f32>, b: View<f32>, offsets: &[(usize, usi
         c.fill(0.0);
         return;
     }
-    Arch::new().dispatch(Plan { c, a, b, offsets, m, n, k });
+    arch.dispatch(Plan { arch, c, a, b, offsets, m, n, k });
 }
 
 /// All of a product, before it is cut into tasks.
 struct Plan<'a> {
+    arch: Arch,
     c: &'a mut [f32],
     a: View<'a, f32>,
     b: View<'a, f32>,
@@ -68,7 +81,7 @@ impl WithSimd for Plan<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Plan { c, mut a, mut b, offsets, mut m, mut n, k } = self;
+        let Plan { arch, c, mut a, mut b, offsets, mut m, mut n, k } = self;
         let lanes = S::F32_LANES;
         let mut strides = (n, 1);
         // Cᵀ = Bᵀ·Aᵀ where that fills vectors better: a product is commutative, so the bits stay.
@@ -87,7 +100,7 @@ impl WithSimd for Plan<'_> {
             let (batch, t) = (t / (down * across), t % (down * across));
             let (i0, j0) = (t / across * rows, t % across * cols);
             let (oa, ob) = if transposed { (offsets[batch].1, offsets[batch].0) } else { offsets[batch] };
-            Arch::new().dispatch(Task {
+            arch.dispatch(Task {
                 a: View { data: &a.data[oa + i0 * a.row_stride..], ..a },
                 b: View { data: &b.data[ob + j0 * b.col_stride..], ..b },
                 // SAFETY: entry (i0, j0) of the batch entry lies in the output.
