@@ -1,6 +1,8 @@
 //! The one integration test binary: linking MPFR and tract is slow.
 
+mod cli;
 mod corpus;
+mod crosscheck;
 mod decode;
 mod gradients;
 mod laws;
