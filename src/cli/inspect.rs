@@ -95,7 +95,7 @@ fn leaves(lowered: &Lowered, text: &mut String) {
         LeafKind::Input => "input",
         LeafKind::Constant => "constant",
     };
-    let _ = writeln!(text, "\n{} leaves: kind, name, shape, why", lowered.leaves.len());
+    let _ = writeln!(text, "\nleaves ({}): kind, name, shape, why", lowered.leaves.len());
     let rows: Vec<[String; 4]> = lowered
         .leaves
         .iter()
@@ -115,8 +115,8 @@ fn nodes(lowered: &Lowered, text: &mut String) {
         by_origin.entry(n.origin).or_default().push(n.op.name());
     }
     let counts: Vec<String> = by_op.iter().map(|(op, n)| format!("{n} {op}")).collect();
-    let _ = writeln!(text, "\n{} primitive nodes: {}", graph.nodes().len(), counts.join(", "));
-    let _ = writeln!(text, "\n{} ONNX nodes in them: name, operator, primitives", by_origin.len());
+    let _ = writeln!(text, "\nprimitive nodes ({}): {}", graph.nodes().len(), counts.join(", "));
+    let _ = writeln!(text, "\nONNX nodes ({}): name, operator, primitives", by_origin.len());
     let rows: Vec<[String; 4]> = by_origin
         .iter()
         .map(|(&o, primitives)| {
@@ -130,7 +130,7 @@ fn nodes(lowered: &Lowered, text: &mut String) {
 
 fn outputs(lowered: &Lowered, unseeded: Option<&str>, text: &mut String) {
     let all = lowered.outputs.len() + lowered.exact_outputs.len();
-    let _ = writeln!(text, "\n{all} outputs: name, shape, cotangent");
+    let _ = writeln!(text, "\noutputs ({all}): name, shape, cotangent");
     let mut rows: Vec<[String; 4]> = Vec::new();
     for (name, v) in &lowered.outputs {
         let seed = lowered.seeds.iter().find(|(n, ..)| n == name);

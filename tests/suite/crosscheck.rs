@@ -1,55 +1,74 @@
-//! tract's forward run agrees with ours, as far as tract goes.
+//! tract's forward run beside ours, on every model at hand.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 use crate::corpus;
-use certify::import::{self, Inputs, Options, Seed, crosscheck};
-use certify::ir::ValueId;
+use certify::import::crosscheck::{self, CrossCheck};
+use certify::import::{self, Inputs, Options, Seed};
 use certify::runtime;
 
+fn run(path: &Path, inputs: &Path) -> CrossCheck {
+    let model = import::read(path).unwrap_or_else(|e| panic!("{e}"));
+    let inputs = Inputs::read(inputs, &model).unwrap_or_else(|e| panic!("{e}"));
+    let lowered = import::lower(&model, &inputs, &Options { seed: Seed::None, ..Options::default() })
+        .unwrap_or_else(|e| panic!("{e}"));
+    let values = runtime::eval(&lowered.graph).unwrap_or_else(|e| panic!("{e}"));
+    let ids: HashMap<&str, usize> = lowered.graph.named().map(|(n, v)| (n, v.index())).collect();
+    crosscheck::tract(&model, &inputs, &|name| ids.get(name).map(|&i| values[i].clone()))
+}
+
+fn report(name: &str, path: &Path, inputs: &Path) -> CrossCheck {
+    let start = std::time::Instant::now();
+    let c = run(path, inputs);
+    println!(
+        "{name}: {} of {}, {:.1e} at {:?}, {:.1} s{}",
+        c.compared,
+        c.of,
+        c.worst_relative_difference,
+        c.worst,
+        start.elapsed().as_secs_f64(),
+        c.skipped.as_ref().map(|s| format!("; {s}")).unwrap_or_default()
+    );
+    c
+}
+
 #[test]
-fn tract_computes_the_same_values() {
-    let Some(root) = corpus::folder() else { return };
-    let mut files = corpus::files(&root.join("gradients"), "onnx");
-    files.extend(corpus::files(&root.join("models"), "onnx"));
-    let (mut agreed, mut values_compared) = (0, 0);
-    for path in &files {
-        let model = import::read(path).unwrap_or_else(|e| panic!("{e}"));
-        let given = path.with_file_name("inputs.npz");
-        let inputs =
-            if given.is_file() { Inputs::read(&given, &model) } else { Inputs::synthetic(&model, 1, &BTreeMap::new()) };
-        let inputs = inputs.unwrap_or_else(|e| panic!("{e}"));
-        let options = Options { seed: Seed::None, ..Options::default() };
-        let Ok(lowered) = import::lower(&model, &inputs, &options) else { continue };
-        let name = path.strip_prefix(&root).unwrap_or(path).display().to_string();
-        let theirs = match crosscheck::forward(path, &inputs) {
-            Ok(values) => values,
-            Err(why) => {
-                println!("{name}: no cross-check: {}", why.lines().next().unwrap_or(""));
-                continue;
-            }
-        };
-        let graph = &lowered.graph;
-        let ours = runtime::eval(graph).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let nodes = (0..graph.nodes().len()).map(|k| graph.node_id(k));
-        // primitives of a nameless node share its first output's name
-        let mut named: HashMap<&str, Vec<ValueId>> = HashMap::new();
-        nodes.for_each(|v| named.entry(graph.name(v)).or_default().push(v));
-        for (value, tensor) in &theirs {
-            let b = tensor.as_f32().expect("tract hands back floats");
-            let candidates = named.get(value.as_str()).into_iter().flatten().map(|v| &ours[v.index()]);
-            let candidates: Vec<_> = candidates.filter(|a| a.shape == tensor.shape).collect();
-            if candidates.is_empty() {
-                continue;
-            }
-            let size = b.iter().fold(1e-6f32, |m, x| m.max(x.abs()));
-            let distance = |a: &[f32]| a.iter().zip(b).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
-            let nearest = candidates.iter().map(|a| distance(&a.data)).fold(f32::INFINITY, f32::min);
-            assert!(nearest <= 1e-4 * size, "{name}: {value} differs by {nearest:e} of {size:e}");
-            values_compared += 1;
-        }
-        agreed += 1;
+fn trained_models_agree_up_to_the_loss() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    for name in ["digits_mlp", "digits_cnn"] {
+        let c = report(name, &folder.join(format!("{name}.onnx")), &folder.join(format!("{name}.inputs.npz")));
+        assert_eq!(c.compared + 1, c.of, "all but the loss");
+        assert!(c.worst_relative_difference < 1e-5);
     }
-    println!("{agreed} of {} models agree with tract in {values_compared} values", files.len());
-    assert!(agreed >= 15 && values_compared >= 15, "{agreed} {values_compared}");
+    let name = "digits_resnet_bn";
+    let c = report(name, &folder.join(format!("{name}.onnx")), &folder.join(format!("{name}.inputs.npz")));
+    assert_eq!(c.compared, 1, "the convolution before the first batch normalization");
+    assert!(c.skipped.is_some_and(|s| s.contains("inference mode")));
+}
+
+#[test]
+fn small_graphs_agree_where_tract_runs_them() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/graphs");
+    let mut names: Vec<PathBuf> =
+        std::fs::read_dir(folder).expect("fixtures").map(|e| e.expect("readable").path()).collect();
+    names.sort();
+    let mut compared = 0;
+    for path in names {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let c = report(&name, &path.join("model.onnx"), &path.join("inputs.npz"));
+        assert!(c.worst_relative_difference < 1e-5, "{name}");
+        compared += c.compared;
+    }
+    assert!(compared > 100, "{compared}");
+}
+
+#[test]
+fn the_corpus_agrees_where_tract_runs_it() {
+    let Some(root) = corpus::folder() else { return };
+    for path in corpus::files(&root.join("gradients"), "onnx") {
+        let name = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
+        let c = report(&name, &path, &path.with_file_name("inputs.npz"));
+        assert!(c.worst_relative_difference < 1e-5, "{name}");
+    }
 }
