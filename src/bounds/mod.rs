@@ -34,6 +34,8 @@ pub struct Evidence<'a> {
 pub struct Errors {
     /// Per entry.
     pub eps: Vec<Mag>,
+    /// Per entry, what the node's own roundings cause.
+    pub locals: Vec<Mag>,
     /// Largest part carried from operands.
     pub carried: Mag,
     /// Largest part made by the node itself.
@@ -45,7 +47,7 @@ pub struct Errors {
 impl Errors {
     /// No error at all.
     pub fn none(n: usize) -> Errors {
-        Errors { eps: vec![Mag::ZERO; n], ..Errors::default() }
+        Errors { eps: vec![Mag::ZERO; n], locals: vec![Mag::ZERO; n], ..Errors::default() }
     }
 
     /// Largest bound.
@@ -55,7 +57,7 @@ impl Errors {
 
     fn of(b: Bound) -> Errors {
         let eps = b.total();
-        Errors { carried: max_of(&b.carried), local: max_of(&b.local), eps, undecided: Vec::new() }
+        Errors { carried: max_of(&b.carried), local: max_of(&b.local), eps, locals: b.local, undecided: Vec::new() }
     }
 }
 
@@ -92,7 +94,8 @@ pub fn eval(e: Evidence, centre: Centre, eps_in: impl Fn(ValueId) -> Mag) -> Vec
     let mut errors: Vec<Errors> = Vec::with_capacity(graph.len());
     for (i, l) in graph.leaves().iter().enumerate() {
         let eps = eps_in(ValueId(i as u32));
-        errors.push(Errors { eps: vec![eps; l.tensor.data.len()], carried: eps, ..Errors::default() });
+        let n = l.tensor.data.len();
+        errors.push(Errors { eps: vec![eps; n], locals: vec![Mag::ZERO; n], carried: eps, ..Errors::default() });
     }
     for (k, n) in graph.nodes().iter().enumerate() {
         let v = graph.node_id(k);
@@ -110,6 +113,15 @@ pub fn eval(e: Evidence, centre: Centre, eps_in: impl Fn(ValueId) -> Mag) -> Vec
 /// Arguments: the contributions' values in this run, their enclosures, their error bounds.
 pub type AddBound = fn(&[Tensor], &[Vec<Interval>], &[Errors], Centre) -> Errors;
 
+/// Error bounds of cotangents.
+#[derive(Clone, Debug)]
+pub struct Backward {
+    /// Per value; `None` where no cotangent was wanted or none arrived.
+    pub total: Vec<Option<Errors>>,
+    /// Bounds of the contributions of each value that has more than one, in the order of their addition.
+    pub parts: Vec<Vec<Errors>>,
+}
+
 /// Error bounds of all cotangents.
 ///
 /// `add_bound` bounds the sum of a value's contributions from the addends, before the addition
@@ -121,7 +133,8 @@ pub fn backprop(
     wanted: &[bool],
     centre: Centre,
     add_bound: AddBound,
-) -> Vec<Option<Errors>> {
+) -> Backward {
+    let mut parts: Vec<Vec<Errors>> = vec![Vec::new(); e.graph.len()];
     let walked = walk::down(
         e.graph,
         wanted,
@@ -149,15 +162,18 @@ pub fn backprop(
             if contributions.len() == 1 {
                 return Ok(contributions.into_iter().next().expect("there is one"));
             }
-            Ok(add_bound(&e.cotangents.parts[i], &e.exact.parts[i], &contributions, centre))
+            let sum = add_bound(&e.cotangents.parts[i], &e.exact.parts[i], &contributions, centre);
+            parts[i] = contributions;
+            Ok(sum)
         },
     );
     let total = walked.unwrap_or_else(|e| match e {});
-    total
+    let total = total
         .into_iter()
         .enumerate()
         .map(|(i, b)| b.map(|b| checked(b, Mag::ZERO, e.exact.cotangents[i].as_deref().unwrap_or(&[]), centre)))
-        .collect()
+        .collect();
+    Backward { total, parts }
 }
 
 /// The rule for accumulation at a shared value.

@@ -120,6 +120,8 @@ pub(crate) struct Value {
     pub source: Source,
     pub host: Option<Arc<HostTensor>>,
     pub graph: Option<ValueId>,
+    /// The graph value is 0 or 1 and stands for BOOL: a comparison of floating-point data.
+    pub truth: bool,
 }
 
 /// Names of the roles that keep a float tensor from being trained, by the operand it is used as.

@@ -288,7 +288,7 @@ fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, k: usize, v: ValueId
     let reader = graph.nodes().iter().find(|n| n.operands.contains(&v)).map(|n| &graph.origins()[n.origin]);
     let (node, op) = reader.map_or(("", ""), |o| (o.node.as_str(), o.op.as_str()));
     let mut g = Gradient::new(&leaf.name, info.map_or("", |l| l.layer.as_str()), op, node, &run.shape, figures_of(&f));
-    let ladder = |l: &super::passes::Ladder| l.backward[v.index()].as_ref().map_or(Mag::ZERO, |e| e.max());
+    let ladder = |l: &super::passes::Ladder| l.backward.total[v.index()].as_ref().map_or(Mag::ZERO, |e| e.max());
     rung(&mut g, Rung::Portable, ladder(&p.portable), f.observed);
     rung(&mut g, Rung::Schedule, ladder(&p.schedule), f.observed);
     let reference = p.reference.cotangents[v.index()].as_ref();
@@ -305,7 +305,7 @@ fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, k: usize, v: ValueId
     g.undecided_gates = gates.downstream[v.index()];
     g.worst = figures::worst_entry(&f, &run.shape, &run.data, spec);
     g.histogram = figures::histogram(&f);
-    if let Some(e) = &p.schedule.backward[v.index()] {
+    if let Some(e) = &p.schedule.backward.total[v.index()] {
         if let (Some(carried), Some(local)) = (Num::new(e.carried.get()), Num::new(e.local.get())) {
             g.terms = Some(Terms { rung: Rung::Schedule, carried, local });
         }

@@ -3,7 +3,7 @@
 use super::Progress;
 use super::figures;
 use crate::bounds::literal::{self, ReferenceRun};
-use crate::bounds::{self, Errors, Evidence, add_bound};
+use crate::bounds::{self, Backward, Errors, Evidence, add_bound};
 use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::import::Lowered;
 use crate::ir::{Array, Tensor, ValueId};
@@ -21,7 +21,7 @@ pub struct Ladder {
     /// Per value.
     pub forward: Vec<Errors>,
     /// Per cotangent.
-    pub backward: Vec<Option<Errors>>,
+    pub backward: Backward,
 }
 
 /// Ranges, forward and backward.
@@ -143,7 +143,7 @@ impl Passes {
 fn tighten(schedule: &mut Ladder, portable: &Ladder) {
     let min = |s: &mut Errors, p: &Errors| s.eps.iter_mut().zip(&p.eps).for_each(|(s, &p)| *s = s.min(p));
     schedule.forward.iter_mut().zip(&portable.forward).for_each(|(s, p)| min(s, p));
-    for (s, p) in schedule.backward.iter_mut().zip(&portable.backward) {
+    for (s, p) in schedule.backward.total.iter_mut().zip(&portable.backward.total) {
         if let (Some(s), Some(p)) = (s, p) {
             min(s, p);
         }

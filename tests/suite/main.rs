@@ -5,5 +5,6 @@ mod corpus;
 mod crosscheck;
 mod decode;
 mod gradients;
+mod laws;
 mod models;
 mod node_tests;
