@@ -63,7 +63,8 @@ fn contained(p: &Passes, ladder: &super::passes::Ladder) -> (usize, usize) {
     };
     for i in 0..p.values.len() {
         look(&p.values[i], &p.exact.values[i], &ladder.forward[i]);
-        if let (Some(run), Some(spec), Some(e)) = (&p.cotangents.total[i], &p.exact.cotangents[i], &ladder.backward.total[i])
+        if let (Some(run), Some(spec), Some(e)) =
+            (&p.cotangents.total[i], &p.exact.cotangents[i], &ladder.backward.total[i])
         {
             look(run, spec, e);
         }
