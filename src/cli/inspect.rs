@@ -187,7 +187,7 @@ fn notes(lowered: &Lowered, text: &mut String) {
 
 /// Rows in aligned columns; names too long for theirs push the rest to the right.
 fn table(rows: &[[String; 4]], text: &mut String) {
-    let width = |k: usize| rows.iter().map(|r| r[k].chars().count()).max().unwrap_or(0).min(48);
+    let width = |k: usize| rows.iter().map(|r| r[k].chars().count()).max().unwrap_or(0).min(72);
     let widths: Vec<usize> = (0..4).map(width).collect();
     for r in rows {
         let cells: Vec<String> = r.iter().zip(&widths).map(|(c, w)| format!("{c:w$}")).collect();

@@ -5,7 +5,7 @@ use super::{Failure, Loaded, Passes, Request, checks};
 use crate::certificate::{
     Assumption, Assurance, Bound, Bounds, Certificate, Contribution, Elementary, Enclosure, Environment, Exact,
     ExactPass, Figures, ForwardLayer, Gates, Gradient, GraphSize, InputSource, Inputs, Limits, Loss, Model, Num, Opset,
-    Output, Reduction, Region, RoundingModel, Rule, Rung, Seed, TensorInfo, Terms, UndecidedGate,
+    Output, Reduction, Region, RoundingModel, Rule, Rung, Seed, Status, TensorInfo, Terms, UndecidedGate,
 };
 use crate::chain::Site;
 use crate::error::Diagnostics;
@@ -39,6 +39,11 @@ pub fn certificate(request: &Request, loaded: &Loaded, p: &Passes) -> Result<Cer
     c.gates = gates.total();
     c.checks = checks::invariants(graph, &p.seeds).map_err(Diagnostics::from)?;
     c.checks.extend(checks::claims(loaded, p));
+    let cross = checks::cross_check(loaded, p);
+    if cross.result == Status::Undecided {
+        c.warnings.push(format!("another program computes other values: {}", cross.evidence));
+    }
+    c.checks.push(cross);
     let largest = c.gradients.iter().map(|g| g.spec_norm.lo()).fold(0.0, f64::max);
     let limits: Vec<(ValueId, f64)> = p
         .parameters
