@@ -115,7 +115,7 @@ mod tests {
         let places = [("report", "r.html".into()), ("certificate", "r.json".into()), ("dump", "d".to_string())];
         let text = of(&c, &places);
         assert!(text.lines().count() <= 15, "{text}");
-        for want in ["verdict      certified: ", "pass, 0 fail", "T = 0.001 · max", "worst ", "tightest ", "r.json"] {
+        for want in ["verdict      certified: ", "pass, 0 fail", "T = 1e-3 · max", "worst ", "tightest ", "r.json"] {
             assert!(text.contains(want), "{want} in\n{text}");
         }
     }
