@@ -79,11 +79,13 @@ impl Gradient {
 }
 
 impl ForwardLayer {
-    /// The value of ONNX node `node` of operator `op`; gates and bounds are added afterwards.
+    /// The value of ONNX node `node` of operator `op`; `inputs`, gates and bounds are added
+    /// afterwards.
     pub fn new(node: &str, op: &str, shape: &[usize], figures: Figures) -> ForwardLayer {
         ForwardLayer {
             node: node.into(),
             op: op.into(),
+            inputs: Vec::new(),
             shape: shape.iter().map(|&n| n as u64).collect(),
             max_abs: Num::of(figures.max_abs),
             spec_norm: figures.spec_norm,

@@ -479,6 +479,8 @@ pub struct ForwardLayer {
     pub node: String,
     /// Operator.
     pub op: String,
+    /// Nodes (by `node`) whose values it reads, each once; inputs, parameters and constants are left out.
+    pub inputs: Vec<String>,
     /// Shape of its first output.
     pub shape: Vec<u64>,
     /// Largest magnitude of an entry in this run.

@@ -128,7 +128,7 @@ mod tests {
         for want in [
             "verdict        certified: ",
             "pass, 0 fail",
-            "T = 0.001 · max",
+            "T = 1e-3 · max",
             "worst ",
             "schedule       this run: ",
             "r.json",

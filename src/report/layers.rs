@@ -6,6 +6,8 @@ use super::cell::{self, Cell, Mark};
 use super::gradients::{self, RungCell, rung_cell};
 use crate::certificate::{Certificate, ForwardLayer, Gradient, Histogram, Method, Rung};
 
+/// Beyond so many gradients the details are left out of what is printed.
+const PRINTED: usize = 100;
 /// So many gradients have their budget shown outside the details.
 const BUDGETS: usize = 12;
 
@@ -55,6 +57,8 @@ pub(super) fn budget(c: &Certificate) -> Budget {
 #[template(path = "report/layers.html")]
 pub(super) struct Layers {
     items: Vec<Layer>,
+    /// Too many to be printed?
+    long: bool,
 }
 
 struct Layer {
@@ -89,7 +93,10 @@ struct Step {
 }
 
 pub(super) fn layers(c: &Certificate) -> Layers {
-    Layers { items: c.gradients.iter().enumerate().map(|(i, g)| layer(i + 1, g)).collect() }
+    Layers {
+        items: c.gradients.iter().enumerate().map(|(i, g)| layer(i + 1, g)).collect(),
+        long: c.gradients.len() > PRINTED,
+    }
 }
 
 fn layer(number: usize, g: &Gradient) -> Layer {

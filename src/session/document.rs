@@ -94,7 +94,7 @@ fn inputs(loaded: &Loaded) -> Inputs {
     let tensors = i.values.iter().map(|(name, t)| TensorInfo {
         name: name.clone(),
         shape: t.shape.iter().map(|&n| n as u64).collect(),
-        dtype: t.dtype.to_string(),
+        dtype: t.dtype.numpy().into(),
     });
     Inputs { source, file, random_seed, sha256: i.sha256.clone(), tensors: tensors.collect() }
 }
@@ -430,6 +430,7 @@ fn forward(loaded: &Loaded, p: &Passes, table: &GateTable) -> Vec<ForwardLayer> 
         Some(ForwardLayer {
             node: o.node.clone(),
             op: o.op.clone(),
+            inputs: nodes_read(graph, &nodes, origin),
             shape: graph.shape(last).iter().map(|&n| n as u64).collect(),
             max_abs: Num::of(f.max_abs),
             spec_norm: f.norm,
@@ -441,6 +442,17 @@ fn forward(loaded: &Loaded, p: &Passes, table: &GateTable) -> Vec<ForwardLayer> 
         })
     };
     onnx_nodes(graph).into_iter().filter_map(layer).collect()
+}
+
+/// Names of the other ONNX nodes whose values the primitives `nodes` of one ONNX node read.
+fn nodes_read(graph: &RevGraph, nodes: &[usize], origin: usize) -> Vec<String> {
+    let mut read: Vec<usize> = Vec::new();
+    for producer in nodes.iter().flat_map(|&k| &graph.nodes()[k].operands).filter_map(|&v| graph.node(v)) {
+        if producer.origin != origin && !read.contains(&producer.origin) {
+            read.push(producer.origin);
+        }
+    }
+    read.into_iter().map(|o| graph.origins()[o].node.clone()).collect()
 }
 
 /// Piecewise gates that the portable rung can't decide, with the kink each is close to.
