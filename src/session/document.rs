@@ -39,6 +39,7 @@ pub fn certificate(request: &Request, loaded: &Loaded, p: &Passes) -> Result<Cer
     c.gates = gates.total();
     c.checks = checks::invariants(graph, &p.seeds).map_err(Diagnostics::from)?;
     c.checks.extend(checks::claims(loaded, p));
+    c.checks.extend(checks::budget(p));
     let cross = checks::cross_check(loaded, p);
     if cross.result == Status::Undecided {
         c.warnings.push(format!("another program computes other values: {}", cross.evidence));

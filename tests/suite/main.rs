@@ -1,5 +1,6 @@
 //! The one integration test binary: linking MPFR and tract is slow.
 
+mod chain;
 mod cli;
 mod corpus;
 mod crosscheck;
