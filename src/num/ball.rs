@@ -4,7 +4,7 @@
 //! precision at hand and put what was lost into the radius, so the exact result stays enclosed.
 //! An operation that MPFR reports as exact adds nothing: exactly known values stay exact.
 
-use super::{Arith, Elementary, Interval, Mag, Pieces, Ties};
+use super::{Arith, Elementary, Interval, Mag, Pieces, Ties, arith, sliced};
 use rug::Float;
 use rug::float::Round;
 use rug::ops::{AddAssignRound, AssignRound};
@@ -125,13 +125,19 @@ impl Ball {
 pub struct Balls {
     /// Bits of the midpoints.
     pub prec: u32,
+    sliced: bool,
     undecided: AtomicUsize,
 }
 
 impl Balls {
-    /// Arithmetic with `prec` bits.
+    /// Arithmetic with `prec` bits; large contractions run as [sliced products](super::sliced).
     pub fn new(prec: u32) -> Balls {
-        Balls { prec, undecided: AtomicUsize::new(0) }
+        Balls { prec, sliced: true, undecided: AtomicUsize::new(0) }
+    }
+
+    /// Arithmetic with `prec` bits, in MPFR alone: the independent path.
+    pub fn scalar(prec: u32) -> Balls {
+        Balls { sliced: false, ..Balls::new(prec) }
     }
 
     /// How many gates have been left undecided (and enclosed by the hull of both branches) so far.
@@ -139,7 +145,7 @@ impl Balls {
         self.undecided.load(Relaxed)
     }
 
-    fn rounded(&self, (mid, exact): (Float, Ordering), carried: Mag) -> Ball {
+    pub(super) fn rounded(&self, (mid, exact): (Float, Ordering), carried: Mag) -> Ball {
         let rad = if exact == Ordering::Equal { carried } else { carried + half_unit(&mid) };
         Ball { mid, rad }
     }
@@ -283,6 +289,20 @@ impl Arith for Balls {
             rad = Mag::INFINITY;
         }
         Ball { mid: acc, rad }
+    }
+
+    fn products<'a>(
+        &self,
+        size: (usize, usize, usize),
+        left: impl Fn(usize, usize) -> Option<&'a Ball> + Sync,
+        right: impl Fn(usize, usize) -> Option<&'a Ball> + Sync,
+        bias: impl Fn(usize, usize) -> Option<&'a Ball> + Sync,
+    ) -> Vec<Ball> {
+        if self.sliced && sliced::pays(size) {
+            sliced::products(self, size, left, right, bias)
+        } else {
+            arith::textbook(self, size, left, right, bias)
+        }
     }
 
     fn piece_value(&self, p: &Pieces, a: &Ball) -> Ball {
