@@ -5,6 +5,7 @@ pub mod certificate;
 pub mod cli;
 pub mod data;
 pub mod error;
+pub mod gate;
 pub mod import;
 pub mod ir;
 pub mod link;
