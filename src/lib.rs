@@ -2,6 +2,7 @@
 
 pub mod bounds;
 pub mod certificate;
+pub mod chain;
 pub mod cli;
 pub mod data;
 pub mod error;

@@ -75,17 +75,23 @@ impl Files {
         on_stdout(&self.contents)
     }
 
-    /// Writes all that was taken.
+    /// Writes all that was taken, or nothing.
     pub(super) fn write(&self) -> Result<(), Diagnostic> {
-        if let Some(dir) = &self.dump
-            && let Err(e) = fs::create_dir(dir)
-            && e.kind() != io::ErrorKind::AlreadyExists
-        {
-            return Err(
-                Diagnostic::new(Code::Io, format!("the directory can't be made: {e}")).file(dir.display().to_string())
-            );
-        }
-        output::write_all_atomically(&self.contents)
+        let Some(dir) = &self.dump else { return output::write_all_atomically(&self.contents) };
+        let made = match fs::create_dir(dir) {
+            Ok(()) => true,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(e) => {
+                let what = format!("the directory can't be made: {e}");
+                return Err(Diagnostic::new(Code::Io, what).file(dir.display().to_string()));
+            }
+        };
+        output::write_all_atomically(&self.contents).inspect_err(|_| {
+            if made {
+                // empty, so that this doesn't fail
+                let _ = fs::remove_dir(dir);
+            }
+        })
     }
 }
 

@@ -62,7 +62,12 @@ fn run(args: impl Iterator<Item = OsString>) -> u8 {
         }
     };
     remember_panics();
-    match panic::catch_unwind(AssertUnwindSafe(|| command(cli))) {
+    status(panic::catch_unwind(AssertUnwindSafe(|| command(cli))))
+}
+
+/// Tells how a command ended, and the exit status for it.
+fn status(end: std::thread::Result<Result<Exit, Failure>>) -> u8 {
+    match end {
         Ok(Ok(Exit::Good)) => 0,
         Ok(Ok(Exit::NotCertified)) => 1,
         Ok(Err(Failure::Diagnostics(problems))) => {
@@ -148,4 +153,19 @@ fn print(text: &str) -> Result<(), Diagnostic> {
 /// Prints to standard error; nobody is told where that fails.
 fn say(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificate::ToolBug;
+
+    #[test]
+    fn every_end_has_its_status() {
+        assert_eq!(status(Ok(Ok(Exit::Good))), 0);
+        assert_eq!(status(Ok(Ok(Exit::NotCertified))), 1);
+        assert_eq!(status(Ok(Err(Diagnostic::new(Code::Usage, "a test").into()))), 2);
+        assert_eq!(status(Ok(Err(Failure::Bug(ToolBug { violations: vec!["a test".into()] })))), 70);
+        assert_eq!(status(panic::catch_unwind(|| panic!("a test"))), 70);
+    }
 }

@@ -46,7 +46,11 @@ pub fn document(
     };
     w.assumptions = document::assumptions();
     w.rules = document::rules(graph);
-    (w.warnings, w.notes) = document::remarks(loaded);
+    let cross = session::cross_check(loaded, &e.values);
+    w.warnings.extend(document::disagreement(&cross));
+    let (warnings, notes) = document::remarks(loaded);
+    w.warnings.extend(warnings);
+    w.notes.extend(notes);
     let reference = e.sample.is_none().then(|| Reference::run(loaded, e));
     let capped = claimed.exact_pass.capped;
     w.gradients =
@@ -63,7 +67,7 @@ pub fn document(
     if !capped && w.gates.unresolved > 0 {
         findings.push(format!("gates: {} stay unresolved here", w.gates.unresolved));
     }
-    w.checks = checks(claimed, loaded, e, findings);
+    w.checks = checks(claimed, loaded, e, cross, findings);
     let policy = Policy::of(&claimed.decision_rule);
     policies(&policy, &request.policy, findings);
     w.decide_by(&policy)?;
@@ -439,7 +443,7 @@ const CHECKS: [(CheckKind, &str, &str); 6] = [
 
 /// Invariants are checked again; the rest needs the bound and scale cells, and must be there and say
 /// what its figures say.
-fn checks(c: &Certificate, loaded: &Loaded, e: &Evidence, findings: &mut Vec<String>) -> Vec<Check> {
+fn checks(c: &Certificate, loaded: &Loaded, e: &Evidence, cross: Check, findings: &mut Vec<String>) -> Vec<Check> {
     let invariants = match session::invariants(&loaded.lowered.graph, &e.seeds) {
         Ok(all) => all,
         Err(d) => {
@@ -457,5 +461,10 @@ fn checks(c: &Certificate, loaded: &Loaded, e: &Evidence, findings: &mut Vec<Str
             found => findings.push(format!("checks: \"{name}\" stands {} times", found.len())),
         }
     }
-    invariants.into_iter().chain(rest.iter().cloned()).collect()
+    let again = rest.iter().map(|k| if k.name == cross.name { cross.clone() } else { k.clone() });
+    let mut all: Vec<Check> = invariants.into_iter().chain(again).collect();
+    if !rest.iter().any(|k| k.name == cross.name) {
+        all.push(cross);
+    }
+    all
 }

@@ -46,7 +46,7 @@ fn ulps(k: f64, y: Mag) -> Mag {
 
 impl Smooth {
     /// f(x) in binary64; relative error at most [`elementary::REL`].
-    fn kernel(&self, x: f64) -> f64 {
+    pub(crate) fn kernel(&self, x: f64) -> f64 {
         match self.0 {
             Elementary::Exp => elementary::exp(x),
             Elementary::Log => elementary::log(x),
@@ -71,7 +71,7 @@ impl Smooth {
     }
 
     /// f′(x) in binary64; relative error at most [`elementary::REL`] times a few, see [`SLOPE_REL`].
-    fn slope_kernel(&self, x: f64) -> f64 {
+    pub(crate) fn slope_kernel(&self, x: f64) -> f64 {
         match self.0 {
             Elementary::Exp => elementary::exp(x),
             Elementary::Log => 1.0 / x,

@@ -4,18 +4,20 @@ use super::figures::{self, TensorFigures};
 use super::{Failure, Loaded, Passes, Request, checks};
 use crate::certificate::policy::source_date;
 use crate::certificate::{
-    Assumption, Assurance, Bounds, Certificate, Elementary, Enclosure, Environment, Exact, ExactPass, Figures,
-    ForwardLayer, Gates, Gradient, GraphSize, InputSource, Inputs, Loss, Model, Num, Opset, Output, Reduction, Region,
-    RoundingModel, Rule, Rung, Seed, TensorInfo, Terms, UndecidedGate,
+    Assumption, Assurance, Bound, Bounds, Certificate, Check, Contribution, Elementary, Enclosure, Environment, Exact,
+    ExactPass, Figures, ForwardLayer, Gates, Gradient, GraphSize, InputSource, Inputs, Loss, Model, Num, Opset, Output,
+    Reduction, Region, RoundingModel, Rule, Rung, Seed, Status, TensorInfo, Terms, UndecidedGate,
 };
+use crate::chain::Site;
 use crate::error::Diagnostics;
 use crate::import::Source;
 use crate::ir::ValueId;
+use crate::num::mag::max_of;
 use crate::num::{Mag, elementary, reduce};
 use crate::ops::{self, Op, RevGraph, SHARED, UNKNOWN_GATE};
 use crate::scale;
 use crate::spec::exact::PRECISION_CAP;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Puts the certificate together and decides it.
@@ -38,18 +40,29 @@ pub fn certificate(request: &Request, loaded: &Loaded, p: &Passes) -> Result<Cer
     c.gates = gates.total();
     c.checks = checks::invariants(graph, &p.seeds).map_err(Diagnostics::from)?;
     c.checks.extend(checks::claims(loaded, p));
+    let cross = checks::cross_check(loaded, &p.values);
+    c.warnings.extend(disagreement(&cross));
+    c.checks.push(cross);
     let largest = c.gradients.iter().map(|g| g.spec_norm.lo()).fold(0.0, f64::max);
     let limit = |g: &Gradient| request.policy.limit(&[&g.name, &g.layer, &g.node], g.spec_norm.lo(), largest);
     let limits: Vec<(ValueId, f64)> = p.parameters.iter().zip(&c.gradients).map(|(&v, g)| (v, limit(g))).collect();
     c.checks.push(checks::controls(p, graph, &limits));
     c.assumptions = assumptions();
     c.rules = rules(graph);
-    (c.warnings, c.notes) = remarks(loaded);
+    let (warnings, notes) = remarks(loaded);
+    c.warnings.extend(warnings);
+    c.notes.extend(notes);
     c.reproduce = vec![request.reproduce.clone()];
     c.date = source_date();
     c.decide_by(&request.policy)?;
     c.seal();
     Ok(c)
+}
+
+/// The warning that belongs to a cross-check.
+pub(crate) fn disagreement(cross: &Check) -> Option<String> {
+    let differs = cross.result == Status::Undecided;
+    differs.then(|| format!("another program computes other values: {}", cross.evidence))
 }
 
 /// What the importer has to say: warnings and notes.
@@ -313,9 +326,12 @@ fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, k: usize, v: ValueId
     let f = figures::of_balls(&run.data, spec);
     let who = Identity::of(loaded, v);
     let mut g = Gradient::new(who.name, who.layer, who.op, who.node, &run.shape, figures_of(&f));
-    let ladder = |l: &super::passes::Ladder| l.backward[v.index()].as_ref().map_or(Mag::ZERO, |e| e.max());
+    let ladder = |l: &super::passes::Ladder| l.backward.total[v.index()].as_ref().map_or(Mag::ZERO, |e| e.max());
     rung(&mut g, Rung::Portable, ladder(&p.portable), f.observed);
     rung(&mut g, Rung::Schedule, ladder(&p.schedule), f.observed);
+    rung(&mut g, Rung::Run, ladder(&p.run), f.observed);
+    chain_rungs(&mut g, p, v, &f);
+    g.budget = contributions(graph, p, v);
     let reference = p.reference.cotangents[v.index()].as_ref();
     let finite = reference.is_none_or(|r| r.data.iter().all(|x| x.is_finite()));
     if finite {
@@ -330,12 +346,77 @@ fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, k: usize, v: ValueId
     g.undecided_gates = gates.downstream[v.index()];
     g.worst = figures::worst_entry(&f, &run.shape, &run.data, spec);
     g.histogram = figures::histogram(&f);
-    if let Some(e) = &p.schedule.backward[v.index()] {
+    if let Some(e) = &p.schedule.backward.total[v.index()] {
         if let (Some(carried), Some(local)) = (Num::new(e.carried.get()), Num::new(e.local.get())) {
             g.terms = Some(Terms { rung: Rung::Schedule, carried, local });
         }
     }
     g
+}
+
+/// The chain rungs: exact where columns were affordable, else estimates.
+fn chain_rungs(g: &mut Gradient, p: &Passes, v: ValueId, f: &TensorFigures) {
+    let norm = g.spec_norm;
+    let mut estimate = |rung: Rung, abs: f64, confidence: f64, first_order: bool| {
+        if abs.is_finite() {
+            let b = Bound::new(rung, Mag::of(abs), norm, Some(f.observed)).by_probes(confidence);
+            g.bounds.set(rung, if first_order { b.first_order() } else { b });
+        }
+    };
+    if let Some(portable) = &p.chain.portable {
+        if let Some(&abs) = portable.magnitude.get(&v) {
+            estimate(Rung::ChainPortable, abs, portable.confidence, false);
+        }
+        if let Some(&abs) = portable.spread.get(&v) {
+            estimate(Rung::Probabilistic, abs, portable.confidence, false);
+        }
+    }
+    if let Some((run, schedule)) = &p.chain.probes {
+        for (rung, probes) in [(Rung::ChainRun, run), (Rung::ChainSchedule, schedule)] {
+            if let Some(&abs) = probes.magnitude.get(&v) {
+                estimate(rung, abs, probes.confidence, false);
+            }
+        }
+    }
+    if let Some(exact) = &p.chain.exact {
+        for (which, list) in [(Rung::ChainRun, &exact.run), (Rung::ChainSchedule, &exact.schedule)] {
+            if let Some((_, bounds)) = list.iter().find(|(w, _)| *w == v) {
+                rung(g, which, max_of(bounds), f.observed);
+            }
+        }
+    }
+}
+
+/// Contributions listed per gradient.
+const LISTED_CONTRIBUTIONS: usize = 8;
+
+/// Who made the error of the gradient's worst entry: parts by ONNX node and pass, largest first.
+fn contributions(graph: &RevGraph, p: &Passes, v: ValueId) -> Option<Vec<Contribution>> {
+    let budget = p.chain.budget.as_ref()?;
+    let entry = budget.entries.iter().position(|(w, _)| *w == v)?;
+    let mut parts: BTreeMap<(usize, &str), f64> = BTreeMap::new();
+    for (site, errors) in &budget.parts {
+        let (origin, pass) = match site {
+            Site::Forward(w) => (graph.node(*w).map_or(0, |n| n.origin), "forward"),
+            Site::Backward { from, .. } => (graph.node(*from).map_or(0, |n| n.origin), "backward"),
+            Site::Total(w) => (graph.node(*w).map_or(0, |n| n.origin), "backward"),
+        };
+        *parts.entry((origin, pass)).or_insert(0.0) += errors[entry];
+    }
+    let all: f64 = parts.values().map(|e| e.abs()).sum();
+    let mut list: Vec<_> = parts.into_iter().filter(|(_, e)| *e != 0.0).collect();
+    list.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
+    let one = |((origin, pass), error): ((usize, &str), f64)| {
+        let o = &graph.origins()[origin];
+        Some(Contribution {
+            node: if o.node.is_empty() { "accumulation".into() } else { o.node.clone() },
+            op: o.op.clone(),
+            pass: pass.into(),
+            error: Num::new(error)?,
+            share: Num::new((error.abs() / all).min(1.0))?,
+        })
+    };
+    Some(list.into_iter().take(LISTED_CONTRIBUTIONS).filter_map(one).collect())
 }
 
 /// Sets a bound, or says that there is none.
@@ -357,7 +438,7 @@ fn forward_bounds(p: &Passes, v: ValueId, f: &TensorFigures) -> Bounds {
     let mut b = Bounds::default();
     let mut set = |rung, abs: Mag, observed| {
         if abs.is_finite() {
-            b.set(rung, crate::certificate::Bound::new(rung, abs, f.norm, Some(observed)));
+            b.set(rung, Bound::new(rung, abs, f.norm, Some(observed)));
         }
     };
     set(Rung::Portable, p.portable.forward[i].max(), f.observed);

@@ -6,7 +6,7 @@ mod dump;
 pub(crate) mod figures;
 mod passes;
 
-pub use checks::invariants;
+pub use checks::{cross_check, invariants};
 pub use passes::Passes;
 
 use crate::certificate::{Certificate, Policy, ToolBug};
@@ -124,7 +124,12 @@ pub fn load(request: &Request) -> Result<Loaded, Diagnostics> {
         [] => import::Seed::Loss,
         given => import::Seed::Given(given.to_vec()),
     };
-    let options = Options { outputs: Vec::new(), seed, params: request.params.clone(), freeze: request.freeze.clone() };
+    let options = Options {
+        seed,
+        params: request.params.clone(),
+        freeze: request.freeze.clone(),
+        ..Options::default()
+    };
     let lowered = import::lower(&model, &inputs, &options)?;
     Ok(Loaded { model, inputs, lowered })
 }

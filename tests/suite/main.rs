@@ -1,7 +1,11 @@
 //! The one integration test binary: linking MPFR and tract is slow.
 
+mod chain;
+mod cli;
 mod corpus;
+mod crosscheck;
 mod decode;
 mod gradients;
+mod laws;
 mod models;
 mod node_tests;
