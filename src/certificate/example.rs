@@ -345,5 +345,19 @@ pub(crate) fn hostile() -> Certificate {
     c.seed[0].output = text(bad);
     c.reproduce = vec![text(bad)];
     c.warnings = vec![text(bad)];
+    c.decision_rule.limits = vec![LimitRule {
+        pattern: text(bad),
+        max_rel: Num::new(1e-4),
+        max_abs: Num::new(1e-3),
+        min_correct_digits: Num::new(3.0),
+        max_undecided_gates: Some(7),
+        forbid_vacuous: Some(true),
+        require_rung: Some(Rung::Portable),
+    }];
+    c.decision_rule.waivers = vec![Waiver { pattern: text(bad), reason: text(bad), expires: text("2026-12-31") }];
+    c.decision_rule.waivers_judged_on = Some(text("2026-01-31"));
+    c.gradients[0].breaches = vec![text(bad)];
+    c.gradients[0].waiver = Some(text(bad));
+    c.seal();
     c
 }
