@@ -2,6 +2,8 @@
 
 mod chain;
 mod cli;
+#[cfg(unix)]
+mod browser;
 mod corpus;
 mod crosscheck;
 mod decode;
@@ -9,3 +11,5 @@ mod gradients;
 mod laws;
 mod models;
 mod node_tests;
+#[cfg(unix)]
+mod webdriver;
