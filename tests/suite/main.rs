@@ -5,6 +5,7 @@ mod cli;
 mod corpus;
 mod crosscheck;
 mod decode;
+mod gate;
 mod gradients;
 mod laws;
 mod models;
