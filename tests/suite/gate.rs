@@ -400,3 +400,20 @@ fn merged_shards_are_the_unsharded_certificate_byte_for_byte() {
     let twice = [shards.clone(), shards].concat();
     assert!(samples::merge(twice).unwrap_err().to_string().contains("stands in two shards"));
 }
+
+#[test]
+fn gradients_by_onnxruntime_and_jax_pass() {
+    // Made by scripts/peers from models/; see tests/data/README.md.
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/peers");
+    for file in ["digits_mlp.ort", "digits_mlp.jax", "digits_cnn.ort", "digits_cnn.jax", "digits_resnet_bn.ort"] {
+        let (model, _) = file.split_once('.').unwrap();
+        let given = tensors::read(&data.join(format!("{file}.npz")), &[]).unwrap();
+        let c = run(&own(model, within(1e-4)), &given).expect("all operators have rules");
+        let bad: Vec<_> = c.tensors.iter().filter(|t| t.verdict != Status::Pass).collect();
+        assert!(bad.is_empty() && c.extra.is_empty(), "{file}: {bad:#?} {:?}", c.extra);
+        // Where the exact gradient is 0 it passes by the floor, and that is told.
+        for t in c.tensors.iter().filter(|t| t.spec_norm.lo() == 0.0) {
+            assert!(t.causes.iter().any(|c| c.id == "exact-zero"), "{file}: {}", t.name);
+        }
+    }
+}
