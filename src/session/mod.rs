@@ -124,12 +124,8 @@ pub fn load(request: &Request) -> Result<Loaded, Diagnostics> {
         [] => import::Seed::Loss,
         given => import::Seed::Given(given.to_vec()),
     };
-    let options = Options {
-        seed,
-        params: request.params.clone(),
-        freeze: request.freeze.clone(),
-        ..Options::default()
-    };
+    let options =
+        Options { seed, params: request.params.clone(), freeze: request.freeze.clone(), ..Options::default() };
     let lowered = import::lower(&model, &inputs, &options)?;
     Ok(Loaded { model, inputs, lowered })
 }

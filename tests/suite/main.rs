@@ -7,6 +7,7 @@ mod browser;
 mod corpus;
 mod crosscheck;
 mod decode;
+mod gate;
 mod gradients;
 mod laws;
 mod models;
