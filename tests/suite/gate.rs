@@ -88,7 +88,10 @@ fn stale(inputs: &mut certify::import::Inputs) {
     for (_, t) in &mut inputs.values {
         let row: usize = t.shape.iter().skip(1).product();
         match &mut t.data {
-            Data::F32(v) => v.rotate_left(row.min(v.len() / 2).max(1)),
+            Data::F32(v) => {
+                let by = row.min(v.len() / 2).max(1);
+                v.rotate_left(by)
+            }
             Data::Int(v) if v.len() > row && row > 1 => v.rotate_left(row),
             _ => {}
         }
