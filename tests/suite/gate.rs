@@ -215,8 +215,9 @@ fn pytorchs_gradients_pass_and_planted_corruptions_are_named() {
             continue;
         };
         assert!(bad(&c).is_empty(), "{name}: {:#?}", bad(&c));
-        // A binary32 constant of the graph stands for √2 in these, the real one in PyTorch's binary64 run.
-        let f64_limit = if ["transformer_enc", "vit_tiny", "bert_tiny"].contains(&name.as_str()) { 1e-7 } else { 1e-12 };
+        // A binary32 constant of the graph stands for √2 in these (for LeakyRelu's 0.01 in the first), the real
+        // one in PyTorch's binary64 run.
+        let f64_limit = if ["autoencoder_mse", "transformer_enc", "vit_tiny", "bert_tiny"].contains(&name.as_str()) { 1e-7 } else { 1e-12 };
         let c = run(&fixture(dir, within(f64_limit)), &wide).expect("it was supported before");
         assert!(bad(&c).is_empty(), "{name} at {f64_limit:e}: {:#?}", bad(&c));
         planted(dir, &narrow, &c);
