@@ -204,6 +204,7 @@ fn foreign(node: &Node, opset: i64) -> Option<&'static str> {
         "GRU" | "LSTM" | "RNN" if matches!(node.attributes.get("direction"), Some(Attribute::Str(d)) if d != "forward") => {
             Some("tract's reverse sequences aren't ONNX's")
         }
+        "SpaceToDepth" if node.attributes.contains_key("mode") => Some("tract ignores its mode"),
         "Dropout" if given(2) => Some("it may be in training mode"),
         _ if node.attributes.values().any(|a| matches!(a, Attribute::Graph(_))) => Some("it has a subgraph"),
         _ => None,
