@@ -204,7 +204,6 @@ fn foreign(node: &Node, opset: i64) -> Option<&'static str> {
         "GRU" | "LSTM" | "RNN" if matches!(node.attributes.get("direction"), Some(Attribute::Str(d)) if d != "forward") => {
             Some("tract's reverse sequences aren't ONNX's")
         }
-        "SpaceToDepth" if node.attributes.contains_key("mode") => Some("tract ignores its mode"),
         "Dropout" if given(2) => Some("it may be in training mode"),
         // ONNX's own case test_spacetodepth_crd_mode_example has our values
         "SpaceToDepth" if matches!(node.attributes.get("mode"), Some(Attribute::Str(m)) if m != "DCR") => {
