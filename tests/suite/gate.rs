@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::corpus;
 use certify::certificate::{Certificate, Limits, ModelVerdict, Policy, Status};
 use certify::data::DType;
+use certify::gate::check::TensorCheck;
 use certify::gate::tensors::{self, GivenTensor};
 use certify::gate::verify::{Answer, Extent, verify};
-use certify::gate::check::TensorCheck;
 use certify::gate::{Checked, Given, check, samples};
 use certify::session::{self, Failure, InputChoice, Quiet, Request};
 
@@ -82,16 +82,14 @@ fn binary32(request: &Request, change: impl Fn(&mut certify::import::Inputs)) ->
     loaded.lowered.parameters().map(|(n, v)| (n.to_string(), wide(v))).collect()
 }
 
-/// The first axis of every input turned by one: another batch of the same data, labels left alone.
+/// Every input turned by one entry: another batch of the same size.
 fn stale(inputs: &mut certify::import::Inputs) {
     use certify::data::Data;
     for (_, t) in &mut inputs.values {
         let row: usize = t.shape.iter().skip(1).product();
         match &mut t.data {
-            Data::F32(v) => {
-                let by = row.min(v.len() / 2).max(1);
-                v.rotate_left(by)
-            }
+            // by one entry: by whole samples, inputs and targets together, would be the same batch
+            Data::F32(v) if !v.is_empty() => v.rotate_left(1),
             Data::Int(v) if v.len() > row && row > 1 => v.rotate_left(row),
             _ => {}
         }
@@ -170,7 +168,9 @@ fn planted(dir: &Path, given: &Given, clean: &Checked) {
     assert!(causes.contains("a 1/") && causes.contains("is missing"), "{at}: {causes}");
     // Two tensors of the same shape swapped.
     let twin = (clean.tensors.iter()).find(|t| {
-        t.shape == target.shape && t.name != target.name && t.spec_norm.lo() > clean.decision_rule.largest_norm.get() * 1e-3
+        t.shape == target.shape
+            && t.name != target.name
+            && t.spec_norm.lo() > clean.decision_rule.largest_norm.get() * 1e-3
     });
     if let Some(twin) = twin {
         let mut swapped = given.clone();
@@ -217,7 +217,11 @@ fn pytorchs_gradients_pass_and_planted_corruptions_are_named() {
         assert!(bad(&c).is_empty(), "{name}: {:#?}", bad(&c));
         // A binary32 constant of the graph stands for √2 in these (for LeakyRelu's 0.01 in the first), the real
         // one in PyTorch's binary64 run.
-        let f64_limit = if ["autoencoder_mse", "transformer_enc", "vit_tiny", "bert_tiny"].contains(&name.as_str()) { 1e-7 } else { 1e-12 };
+        let f64_limit = if ["autoencoder_mse", "transformer_enc", "vit_tiny", "bert_tiny"].contains(&name.as_str()) {
+            1e-7
+        } else {
+            1e-12
+        };
         let c = run(&fixture(dir, within(f64_limit)), &wide).expect("it was supported before");
         assert!(bad(&c).is_empty(), "{name} at {f64_limit:e}: {:#?}", bad(&c));
         planted(dir, &narrow, &c);
@@ -248,7 +252,11 @@ fn what_is_missing_or_misnamed_is_told() {
     renamed.tensors.insert("elsewhere".into(), t);
     let c = run(&request, &renamed).unwrap();
     assert_eq!((failing(&c), c.summary.missing), (vec![name.as_str()], 1));
-    assert!(c.extra[0].name == "elsewhere" && c.extra[0].cause.contains(&format!("--rename 'elsewhere={name}'")), "{:?}", c.extra);
+    assert!(
+        c.extra[0].name == "elsewhere" && c.extra[0].cause.contains(&format!("--rename 'elsewhere={name}'")),
+        "{:?}",
+        c.extra
+    );
 }
 
 /// A change to a certificate: what it is called, and how it is made.
@@ -307,10 +315,13 @@ fn resealed() -> Vec<Tampering> {
         ("an assumption is dropped", dropped("/assumptions", 0)),
         ("a rule is dropped", dropped("/rules", 0)),
         ("a line of the checklist is dropped", dropped("/checklist", 0)),
-        ("an observed error is made smaller", Box::new(|d| {
-            scaled("/gradients/0/observed/lo", 0.5)(d);
-            scaled("/gradients/0/observed/hi", 0.5)(d);
-        })),
+        (
+            "an observed error is made smaller",
+            Box::new(|d| {
+                scaled("/gradients/0/observed/lo", 0.5)(d);
+                scaled("/gradients/0/observed/hi", 0.5)(d);
+            }),
+        ),
         ("a lower end is made wider", scaled("/gradients/0/observed/lo", 0.5)),
         ("a norm is made larger", scaled("/gradients/0/spec_norm/hi", 2.0)),
         ("the largest entry of the run", scaled("/gradients/0/max_abs", -1.0)),
@@ -322,10 +333,13 @@ fn resealed() -> Vec<Tampering> {
         ("a bound below the error", scaled("/gradients/0/bounds/portable/abs", 1e-9)),
         ("a bound is removed", set("/gradients/0/bounds/portable", serde_json::Value::Null)),
         ("looseness", set("/gradients/0/bounds/portable/looseness", 1.5.into())),
-        ("vacuous", Box::new(|d| {
-            let v = d.pointer_mut("/gradients/0/bounds/portable/vacuous").unwrap();
-            *v = (!v.as_bool().unwrap()).into();
-        })),
+        (
+            "vacuous",
+            Box::new(|d| {
+                let v = d.pointer_mut("/gradients/0/bounds/portable/vacuous").unwrap();
+                *v = (!v.as_bool().unwrap()).into();
+            }),
+        ),
         ("a scale below the gradient", scaled("/gradients/0/scale", 1e-9)),
         ("the tolerance", scaled("/gradients/0/tolerance/atol", 0.5)),
         ("a detection limit", scaled("/gradients/0/detection/limit", 0.5)),

@@ -1,9 +1,9 @@
 //! The one integration test binary: linking MPFR and tract is slow.
 
-mod chain;
-mod cli;
 #[cfg(unix)]
 mod browser;
+mod chain;
+mod cli;
 mod corpus;
 mod crosscheck;
 mod decode;
