@@ -314,6 +314,10 @@ pub struct RunArgs {
     /// Number of threads [default: one per processor]; results don't depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// Memory that may be taken, such as 8G or 50% [default: 80% of what is there]; what needs more is
+    /// refused before it begins, with the estimate
+    #[arg(long, value_name = "SIZE", value_parser = crate::limits::parse)]
+    pub max_memory: Option<u64>,
     /// Show neither progress nor warnings
     #[arg(long, short)]
     pub quiet: bool,

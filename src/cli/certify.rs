@@ -3,7 +3,7 @@
 use super::args::Certify;
 use super::files::Files;
 use super::progress::Spinner;
-use super::{Exit, print, request, results, say, summary, threads};
+use super::{Exit, prepare, print, request, results, say, summary};
 use crate::certificate::ModelVerdict;
 use crate::data::npz;
 use crate::error::printable;
@@ -13,7 +13,7 @@ use crate::session::{self, Failure};
 
 pub(super) fn run(args: &Certify) -> Result<Exit, Failure> {
     let mut files = Files::new(args)?;
-    threads(&args.run)?;
+    prepare(&args.run)?;
     let request = request::of(&args.graph, args.region, args.policy.as_deref())?;
     let spinner = Spinner::new(args.run.quiet);
     let outcome = session::certify(&request, &spinner)?;

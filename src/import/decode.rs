@@ -23,7 +23,7 @@ pub const MAX_NESTING: usize = 16;
 /// Reads a model file: once, with its SHA-256 taken of the same bytes.
 pub fn read(path: &Path) -> Result<OnnxModel, Diagnostics> {
     let file = path.display().to_string();
-    let bytes = std::fs::read(path)
+    let bytes = crate::limits::read(path)
         .map_err(|e| Diagnostic::new(Code::Io, format!("the model can't be read: {e}")).file(&file))?;
     from_bytes(&bytes, &file, path.parent().unwrap_or(Path::new("")))
 }

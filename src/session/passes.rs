@@ -11,7 +11,8 @@ use crate::chain::propagate::Table;
 use crate::chain::{Probes, Site, Sources, exact_chain, probe};
 use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::import::Lowered;
-use crate::ir::{Array, Tensor, ValueId};
+use crate::ir::{Array, Tensor, ValueId, elements};
+use crate::limits;
 use crate::num::{Interval, Mag};
 use crate::ops::{Centre, RevGraph};
 use crate::runtime::{self, Cotangents};
@@ -87,6 +88,7 @@ impl Passes {
     pub fn run(lowered: &Lowered, region: Option<Mag>, progress: &dyn Progress) -> Result<Passes, Diagnostics> {
         let graph = &lowered.graph;
         graph.check().unwrap_or_else(|e| panic!("link invariant: {e}"));
+        affordable(graph)?;
         let seeds: Vec<Seed> = lowered
             .seeds
             .iter()
@@ -171,6 +173,13 @@ impl Passes {
         let none = || Tensor::filled(graph.shape(v), 0.0);
         self.cotangents.total[v.index()].clone().unwrap_or_else(none)
     }
+}
+
+/// Refuses a graph that the passes couldn't hold, before they begin.
+fn affordable(graph: &RevGraph) -> Result<(), Diagnostic> {
+    let entries: u64 = (0..graph.len()).map(|v| elements(graph.shape(ValueId(v as u32))) as u64).sum();
+    let what = format!("a graph of {entries} entries");
+    limits::afford(&what, limits::of_passes(entries, first_precision(graph)))
 }
 
 /// This run is one of every run: the smaller bound holds.

@@ -9,8 +9,12 @@ mod crosscheck;
 mod decode;
 mod gate;
 mod gradients;
+mod hostile;
 mod laws;
+#[cfg(unix)]
+mod lost_work;
 mod models;
+mod mutations;
 mod node_tests;
 #[cfg(unix)]
 mod webdriver;

@@ -36,6 +36,7 @@ use super::value::{Cotangent, LeafInfo, Lowered, Note, Options, Seed, Source, Va
 use crate::data::{DType, Data, HostTensor};
 use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::ir::{Leaf, LeafKind, Origin, Tensor, ValueId};
+use crate::limits;
 use crate::ops::Builder;
 
 pub use notes::of as notes;
@@ -98,6 +99,10 @@ pub(super) struct Lowering<'m> {
     origin: Option<Rc<Node>>,
     notes: Vec<Note>,
     depth: usize,
+    /// Entries of all values of the graph.
+    entries: u64,
+    /// Entries of all that was computed before the run.
+    known: u64,
 }
 
 impl<'m> Lowering<'m> {
@@ -142,6 +147,8 @@ impl<'m> Lowering<'m> {
             origin: None,
             notes: notes::of(model),
             depth: 0,
+            entries: 0,
+            known: 0,
         }
     }
 
@@ -195,7 +202,8 @@ impl<'m> Lowering<'m> {
             return;
         }
         let mut call = Call { low: self, node: node.clone(), opset, forced };
-        match (form.lower)(&mut call) {
+        let done = (form.lower)(&mut call).and_then(|()| self.keep(node));
+        match done {
             Ok(()) => {}
             Err(Problem::Operand) => self.refuse(node, None),
             Err(Problem::Found(d)) => {
@@ -203,6 +211,23 @@ impl<'m> Lowering<'m> {
                 self.refuse(node, Some(d));
             }
         }
+    }
+
+    /// Counts what a node made known before the run.
+    fn keep(&mut self, node: &Node) -> Result<(), Problem> {
+        let made = node.outputs.iter().filter_map(|o| self.values.get(o)?.host.as_ref());
+        self.known += made.map(|h| h.len() as u64).sum::<u64>();
+        let bytes = self.known.saturating_mul(8);
+        limits::afford("what is known before the run", bytes).map_err(|d| Problem::Found(Box::new(d)))
+    }
+
+    /// Counts a tensor that the graph is about to have, and refuses what the passes couldn't hold.
+    fn afford(&mut self, shape: &[usize]) -> Result<(), Problem> {
+        let n =
+            crate::data::elements(shape).ok_or_else(|| Problem::found(Code::Limit, crate::data::too_large(shape)))?;
+        self.entries += n as u64;
+        let what = format!("a graph with the {} entries up to here", self.entries);
+        limits::afford(&what, limits::of_passes(self.entries, 128)).map_err(|d| Problem::Found(Box::new(d)))
     }
 
     fn refuse(&mut self, node: &Node, problem: Option<Diagnostic>) {
@@ -280,6 +305,7 @@ impl<'m> Lowering<'m> {
                 Problem::found(Code::Domain, what).help("only finite numbers have an error that can be bounded")
             );
         }
+        self.afford(&host.shape)?;
         let tensor = Tensor::new(host.shape.clone(), data.clone());
         let id = self.builder.leaf(Leaf { name: name.to_string(), kind, tensor });
         let layer = reader.map(Node::layer).unwrap_or_default();
