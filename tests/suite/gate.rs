@@ -120,6 +120,15 @@ fn transpose(t: &mut GivenTensor) {
 fn planted(dir: &Path, given: &Given, clean: &Checked) {
     let at = dir.display();
     let ask = |g: &Given| run(&fixture(dir, within(1e-4)), g).expect("it was supported before");
+    // What rounding alone does to a tensor that cancellation has left small is known, and told.
+    let before = ask(given);
+    for t in bad(&before) {
+        assert!(t.causes.iter().any(|c| c.id == "cancellation" || c.id == "binary32"), "{at}: {t:#?}");
+    }
+    let before: Vec<String> = failing(&before).into_iter().map(String::from).collect();
+    let failing = |c: &Checked| -> Vec<String> {
+        failing(c).into_iter().filter(|n| !before.iter().any(|b| b == n)).map(String::from).collect()
+    };
     // The tensor of rank 2 or more with the largest gradient, so that all can be planted into it.
     let target = (clean.tensors.iter().filter(|t| t.shape.len() >= 2 && t.shape.iter().all(|&n| n > 1)))
         .max_by(|a, b| a.spec_norm.lo().total_cmp(&b.spec_norm.lo()))
@@ -129,7 +138,7 @@ fn planted(dir: &Path, given: &Given, clean: &Checked) {
     let sole = |what: &str, g: &Given, id: &str| {
         let c = ask(g);
         assert_eq!(c.verdict, Status::Fail, "{at}: {what}");
-        assert_eq!(failing(&c), [name], "{at}: {what}");
+        assert_eq!(failing(&c), [name.to_string()], "{at}: {what}");
         let t = c.tensors.iter().find(|t| t.name == name).unwrap();
         assert!(t.causes.iter().any(|c| c.id == id), "{at}: {what}: {:?}", t.causes);
     };
@@ -158,9 +167,10 @@ fn planted(dir: &Path, given: &Given, clean: &Checked) {
     let n = clean.inputs.tensors[0].shape[0] as f64;
     summed.tensors.values_mut().for_each(|t| t.data.iter_mut().for_each(|x| *x *= n));
     let c = ask(&summed);
-    let nonzero: Vec<&str> = (c.tensors.iter())
+    let nonzero: Vec<String> = (c.tensors.iter())
         .filter(|t| t.spec_norm.lo() > 0.0 && t.spec_norm.lo() * (n - 1.0) > t.limit.get() * 1.01)
-        .map(|t| t.name.as_str())
+        .map(|t| t.name.clone())
+        .filter(|n| !before.contains(n))
         .collect();
     assert!(n > 1.0, "{at}: a batch of several samples");
     assert_eq!((failing(&c), c.verdict), (nonzero, Status::Fail), "{at}: a missing 1/N");
@@ -180,7 +190,7 @@ fn planted(dir: &Path, given: &Given, clean: &Checked) {
         let c = ask(&swapped);
         let mut both = failing(&c);
         both.sort_unstable();
-        let mut want = [name, twin.name.as_str()];
+        let mut want = [name.to_string(), twin.name.clone()];
         want.sort_unstable();
         assert_eq!(both, want, "{at}: swapped");
         assert!(c.tensors.iter().flat_map(|t| &t.causes).any(|c| c.id == "swapped"), "{at}: swapped");
@@ -210,7 +220,7 @@ fn pytorchs_gradients_pass_and_planted_corruptions_are_named() {
         let name = dir.file_name().unwrap().to_string_lossy().into_owned();
         let read = |file: &str| tensors::read(&dir.join(file), &[]).unwrap_or_else(|e| panic!("{e}"));
         let (narrow, wide) = (read("grads_f32.npz"), read("grads_f64.npz"));
-        let Some(c) = run(&fixture(dir, within(1e-4)), &narrow) else {
+        let Some(c) = run(&fixture(dir, Policy::default()), &narrow) else {
             refused.push(name);
             continue;
         };
