@@ -2,6 +2,7 @@
 
 mod corpus;
 mod decode;
+mod exact;
 mod gradients;
 mod models;
 mod node_tests;

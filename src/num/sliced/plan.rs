@@ -3,6 +3,7 @@
 use super::digits;
 use crate::num::{Ball, Mag};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Exponents of midpoints beyond ±2^28 are left to MPFR.
 const FAR: i64 = 1 << 28;
@@ -122,15 +123,42 @@ pub(super) fn columns<'a>(n: usize, k: usize, right: &(impl Fn(usize, usize) -> 
         })
 }
 
+/// All rows of A, or all columns of B, in the order in which they are worked on.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    /// What they hold.
+    pub lines: Vec<Line>,
+    /// Where they stand in the matrix.
+    pub at: Vec<usize>,
+    /// Digits of the longest.
+    pub digits: usize,
+    /// Digits of most of them: longer ones come first and have GEMMs of their own for the rest.
+    pub common: usize,
+}
+
+impl Lines {
+    fn new(lines: &[Line], digits: usize, common: usize) -> Lines {
+        let mut at: Vec<usize> = (0..lines.len()).collect();
+        if common < digits {
+            at.sort_by_key(|&i| std::cmp::Reverse(lines[i].digits));
+        }
+        Lines { lines: at.iter().map(|&i| lines[i]).collect(), at, digits, common }
+    }
+
+    /// How many of some lines are longer than most.
+    pub fn longer(&self, range: Range<usize>) -> usize {
+        if self.common == self.digits {
+            return 0;
+        }
+        self.lines[range].partition_point(|l| l.digits > self.common)
+    }
+}
+
 /// How a product is sliced.
 #[derive(Debug)]
 pub(super) struct Plan {
     /// Bits of a digit.
     pub beta: u32,
-    /// Digits of A.
-    pub left: usize,
-    /// Digits of B.
-    pub right: usize,
     /// Products of weight below this are made.
     pub kept: usize,
     /// Inner indices that one GEMM takes.
@@ -138,66 +166,99 @@ pub(super) struct Plan {
     /// Length of the inner index.
     pub k: usize,
     /// Rows of A.
-    pub rows: Vec<Line>,
+    pub rows: Lines,
     /// Columns of B.
-    pub columns: Vec<Line>,
+    pub columns: Lines,
+    /// Time of all GEMMs, in GEMMs.
+    cost: f64,
 }
 
 impl Plan {
     /// The cheapest plan for midpoints of `prec` bits.
-    pub fn new(prec: u32, k: usize, rows: Vec<Line>, columns: Vec<Line>) -> Plan {
-        let plans = (12..=24).filter_map(|beta| Plan::with(beta, prec, k, &rows, &columns));
-        let best = plans.min_by(|a, b| a.cost().total_cmp(&b.cost()));
-        let mut plan = best.expect("digits of 12 bits leave room for any inner index");
-        let most = most(prec, plan.beta);
-        plan.rows = rows.into_iter().map(|l| l.sliced(plan.beta, most)).collect();
-        plan.columns = columns.into_iter().map(|l| l.sliced(plan.beta, most)).collect();
-        plan
+    pub fn new(prec: u32, k: usize, rows: &[Line], columns: &[Line]) -> Plan {
+        let plans = (12..=24).filter_map(|beta| Plan::with(beta, prec, k, rows, columns));
+        let best = plans.min_by(|a, b| a.cost.total_cmp(&b.cost));
+        best.expect("digits of 12 bits leave room for any inner index")
     }
 
-    /// A plan, still without its lines.
     fn with(beta: u32, prec: u32, k: usize, rows: &[Line], columns: &[Line]) -> Option<Plan> {
-        let most = most(prec, beta);
-        let survey = |lines: &[Line]| {
-            lines.iter().map(|l| l.sliced(beta, most)).fold((0, 0), |(all, exact): (usize, usize), l| {
-                (all.max(l.digits), if l.is_exact() { exact.max(l.digits) } else { exact })
-            })
-        };
-        let ((left, exact_left), (right, exact_right)) = (survey(rows), survey(columns));
+        let most = prec.div_ceil(beta) as usize;
+        let sliced = |lines: &[Line]| lines.iter().map(|l| l.sliced(beta, most)).collect::<Vec<Line>>();
+        let longest = |lines: &[Line]| lines.iter().map(|l| l.digits).max().unwrap_or(0);
+        let (rows, columns) = (sliced(rows), sliced(columns));
+        let (left, right) = (longest(&rows), longest(&columns));
         // Where both are exact, nothing is left out.
-        let kept = most.max((exact_left + exact_right).saturating_sub(1)).min((left + right).saturating_sub(1));
-        // K·2^(2β−2) ≤ 2^53 for K = s·chunk products in one GEMM
+        let exact = |lines: &[Line]| lines.iter().filter(|l| l.is_exact()).map(|l| l.digits).max().unwrap_or(0);
+        let whole = (exact(&rows) + exact(&columns)).saturating_sub(1);
+        let kept = most.max(whole).min((left + right).saturating_sub(1));
+        // K·2^(2β−2) ≤ 2^53 for K = s·chunk products in one sum
         let together = left.min(right).min(kept).max(1);
         let chunk = ((1usize << (55 - 2 * beta)) / together).min(k);
-        if chunk == 0 {
+        let chunks = k.div_ceil(chunk.max(1));
+        if chunk == 0 || chunks > CHUNKS {
             return None;
         }
-        let chunks = k.div_ceil(chunk);
-        let plan =
-            Plan { beta, left, right, kept, chunk: k.div_ceil(chunks), k, rows: Vec::new(), columns: Vec::new() };
-        (chunks <= CHUNKS).then_some(plan)
+        // products of digits that most lines need, and what the longer lines need besides
+        let all = pairs(left, right, kept);
+        let split = |lines: &[Line], longest: usize, rest: &dyn Fn(usize) -> usize| {
+            let mut lengths: Vec<usize> = lines.iter().map(|l| l.digits).filter(|&d| d > 0).collect();
+            lengths.sort_unstable();
+            let total = lines.len() as f64;
+            let cost = |common: usize| {
+                let longer = lengths.len() - lengths.partition_point(|&d| d <= common);
+                rest(common) as f64 + (all - rest(common)) as f64 * ((longer + 4) as f64 / total).min(1.0)
+            };
+            let mut candidates = lengths.clone();
+            candidates.dedup();
+            let best = candidates.iter().filter(|&&c| c < longest).map(|&c| (cost(c), c));
+            best.min_by(|a, b| a.0.total_cmp(&b.0)).filter(|b| b.0 < all as f64).unwrap_or((all as f64, longest))
+        };
+        let by_rows = split(&rows, left, &|c| pairs(c, right, kept));
+        let by_columns = split(&columns, right, &|c| pairs(left, c, kept));
+        let (cost, common_left, common_right) =
+            if by_rows.0 <= by_columns.0 { (by_rows.0, by_rows.1, right) } else { (by_columns.0, left, by_columns.1) };
+        let chunk = k.div_ceil(chunks);
+        Some(Plan {
+            beta,
+            kept,
+            chunk,
+            k,
+            // every GEMM has its start, and every digit and every sum is written once
+            cost: cost + (kept + left + right) as f64 * 16.0 / chunk as f64,
+            rows: Lines::new(&rows, left, common_left),
+            columns: Lines::new(&columns, right, common_right),
+        })
     }
 
-    /// The digits of A that meet digits of B at a weight.
-    pub fn meeting(&self, weight: usize) -> std::ops::Range<usize> {
-        (weight + 1).saturating_sub(self.right)..(weight + 1).min(self.left)
-    }
-
-    /// GEMMs of one length, and a fixed cost for each of their starts and for adding the sums.
-    fn cost(&self) -> f64 {
-        let products: usize = (0..self.kept).map(|w| self.meeting(w).len()).sum();
-        products as f64 + (self.kept as f64 + self.left as f64 + self.right as f64) * 16.0 / self.chunk as f64
+    /// The digits of A that meet digits of B at a weight: those that all lines have, and those that only
+    /// the longer ones have.
+    pub fn meeting(&self, weight: usize) -> (Range<usize>, Range<usize>) {
+        let (rows, columns) = (&self.rows, &self.columns);
+        let all = meeting(weight, rows.digits, columns.digits);
+        if rows.common < rows.digits {
+            let at = rows.common.clamp(all.start, all.end);
+            (all.start..at, at..all.end)
+        } else {
+            // t = w − s < common
+            let at = (weight + 1).saturating_sub(columns.common).clamp(all.start, all.end);
+            (at..all.end, all.start..at)
+        }
     }
 
     /// Rows and columns of a block of the result whose digits and sums fit the memory.
     pub fn block(&self, side: usize, room: usize) -> (usize, usize) {
         let fit = |digits: usize| side.min(room / (digits * self.chunk).max(1)).max(1);
         let square = ((room / 2 / self.kept.max(1)) as f64).sqrt() as usize;
-        (fit(self.left).min(square.max(64)), fit(self.right).min(square.max(64)))
+        (fit(self.rows.digits).min(square.max(64)), fit(self.columns.digits).min(square.max(64)))
     }
 }
 
-/// Digits that hold as many bits as a midpoint has.
-fn most(prec: u32, beta: u32) -> usize {
-    prec.div_ceil(beta) as usize
+/// The digits s < left with a partner t < right at s + t = weight.
+fn meeting(weight: usize, left: usize, right: usize) -> Range<usize> {
+    (weight + 1).saturating_sub(right)..(weight + 1).min(left)
+}
+
+/// Pairs of digits with weights below `kept`.
+fn pairs(left: usize, right: usize, kept: usize) -> usize {
+    (0..kept).map(|w| meeting(w, left, right).len()).sum()
 }
