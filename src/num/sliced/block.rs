@@ -59,11 +59,11 @@ impl<'p> Block<'p> {
             // |A|·r_B + r_A·(|B| + r_B)
             if right_carries {
                 let terms = matmul_up(View::rows(&a.size, k), View::rows(&b.radius, n), m, n, k);
-                carry(&mut carried, terms, n, |i, j| r[i].size_scale() + c[j].radius_scale(plan.beta));
+                carry(&mut carried, terms, n, |i, j| r[i].size_scale + c[j].radius_scale);
             }
             if left_carries {
                 let terms = matmul_up(View::rows(&a.radius, k), View::rows(&b.size, n), m, n, k);
-                carry(&mut carried, terms, n, |i, j| r[i].radius_scale(plan.beta) + c[j].total_scale(plan.beta));
+                carry(&mut carried, terms, n, |i, j| r[i].radius_scale + c[j].total_scale);
             }
         }
         let sums = many.map_or_else(|| Sums::One(found), Sums::Many);
@@ -170,31 +170,28 @@ impl<'p> Factor<'p> {
         for (c, chunk) in self.digits.chunks_mut(inner).take(count * outer).enumerate() {
             slots[if is_right { c % outer } else { c / count }].digits.push(chunk);
         }
+        let slice = |s: usize| if is_right { count - 1 - s } else { s };
         slots.into_par_iter().enumerate().for_each(|(o, mut slot)| {
             for i in 0..inner {
                 let (line, ball) = entry(o, i);
-                let ball = ball.filter(|_| !line.wild);
-                let mut put = |s: usize, d: f64| slot.digits[if is_right { count - 1 - s } else { s }][i] = d;
-                let regular = ball.filter(|b| !b.mid.is_zero());
-                let own = if regular.is_some() { line.digits } else { 0 };
-                (own..count).for_each(|s| put(s, 0.0));
-                let cut = regular.is_some_and(|b| digits::cut(&b.mid, line.top, beta, own, &mut put));
-                let tail = |scale: i64| if cut { digits::power(line.tail(beta) - scale) } else { Mag::ZERO };
-                let of = |f: &dyn Fn(&Ball) -> Mag| ball.map_or(Mag::ZERO, f);
+                let Some(ball) = ball.filter(|_| !line.wild) else {
+                    slot.digits.iter_mut().for_each(|d| d[i] = 0.0);
+                    slot.size.iter_mut().chain(&mut slot.radius).for_each(|m| m[i] = Mag::ZERO);
+                    continue;
+                };
+                let own = if ball.mid.is_zero() { 0 } else { line.digits };
+                (own..count).for_each(|s| slot.digits[slice(s)][i] = 0.0);
+                let cut = own > 0 && digits::cut(&ball.mid, line.top, beta, own, |s, d| slot.digits[slice(s)][i] = d);
+                let tail = |scale: i64| if cut { digits::power(line.tail - scale) } else { Mag::ZERO };
                 if let Some(size) = &mut slot.size {
-                    size[i] = if is_right {
-                        let scale = line.total_scale(beta);
-                        of(&|b| digits::magnitude(&b.mid, scale) + digits::relative(b.rad, scale))
-                            + tail(scale)
-                            + tail(scale)
-                    } else {
-                        let scale = line.size_scale();
-                        of(&|b| digits::magnitude(&b.mid, scale)) + tail(scale)
-                    };
+                    let scale = if is_right { line.total_scale } else { line.size_scale };
+                    size[i] = digits::magnitude(&ball.mid, scale) + tail(scale);
+                    if is_right {
+                        size[i] += digits::relative(ball.rad, scale) + tail(scale);
+                    }
                 }
                 if let Some(radius) = &mut slot.radius {
-                    let scale = line.radius_scale(beta);
-                    radius[i] = of(&|b| digits::relative(b.rad, scale)) + tail(scale);
+                    radius[i] = digits::relative(ball.rad, line.radius_scale) + tail(line.radius_scale);
                 }
             }
         });
