@@ -10,6 +10,6 @@ status=0
 cargo run --quiet --release --locked -- models/digits_cnn.onnx --inputs models/digits_cnn.inputs.npz \
     --report report.html --certificate report.json || status=$?
 if [ "$status" -le 1 ]; then
-    printf '\nThe report:      file://%s/report.html (open it in a browser)\nThe certificate: %s/report.json\n' "$PWD" "$PWD"
+    printf '\nOpen in a browser: file://%s/report.html\n' "$PWD"
 fi
 exit "$status"

@@ -2,9 +2,11 @@
 
 pub mod bounds;
 pub mod certificate;
+pub mod chain;
 pub mod cli;
 pub mod data;
 pub mod error;
+pub mod gate;
 pub mod import;
 pub mod ir;
 pub mod link;

@@ -79,7 +79,7 @@ impl Graph<Op> {
         add_bound: AddBound,
     ) -> OverLeaves<Errors> {
         let wanted: Vec<bool> = evidence.cotangents.total.iter().map(Option::is_some).collect();
-        let mut all = bounds::backprop(evidence, forward, seeds, &wanted, centre, add_bound);
+        let mut all = bounds::backprop(evidence, forward, seeds, &wanted, centre, add_bound).total;
         all.truncate(self.leaves().len());
         all
     }

@@ -5,6 +5,7 @@
 //! every conforming one (`portable`). [`literal`] is the seeds' recursion for the reference run.
 
 pub mod literal;
+pub mod measured;
 
 use crate::ir::{Tensor, ValueId, walk};
 use crate::num::format::{LARGEST, U};
@@ -14,6 +15,7 @@ use crate::ops::{Approx, Bound, Centre, RevGraph, RevNode, map};
 use crate::runtime::Cotangents;
 use crate::seed::Seed;
 use crate::spec::Exact;
+use measured::Measured;
 use std::convert::Infallible;
 
 /// What a bound pass reads: one run, and the enclosures of the spec.
@@ -34,6 +36,8 @@ pub struct Evidence<'a> {
 pub struct Errors {
     /// Per entry.
     pub eps: Vec<Mag>,
+    /// Per entry, what the node's own roundings cause.
+    pub locals: Vec<Mag>,
     /// Largest part carried from operands.
     pub carried: Mag,
     /// Largest part made by the node itself.
@@ -45,7 +49,7 @@ pub struct Errors {
 impl Errors {
     /// No error at all.
     pub fn none(n: usize) -> Errors {
-        Errors { eps: vec![Mag::ZERO; n], ..Errors::default() }
+        Errors { eps: vec![Mag::ZERO; n], locals: vec![Mag::ZERO; n], ..Errors::default() }
     }
 
     /// Largest bound.
@@ -55,7 +59,7 @@ impl Errors {
 
     fn of(b: Bound) -> Errors {
         let eps = b.total();
-        Errors { carried: max_of(&b.carried), local: max_of(&b.local), eps, undecided: Vec::new() }
+        Errors { carried: max_of(&b.carried), local: max_of(&b.local), eps, locals: b.local, undecided: Vec::new() }
     }
 }
 
@@ -88,16 +92,30 @@ fn checked(mut b: Errors, peak: Mag, spec: &[Interval], centre: Centre) -> Error
 
 /// Error bounds of all values; `eps_in` bounds the leaves' own errors (usually none).
 pub fn eval(e: Evidence, centre: Centre, eps_in: impl Fn(ValueId) -> Mag) -> Vec<Errors> {
+    eval_with(e, centre, eps_in, None)
+}
+
+/// As [`eval`], with local errors that were measured instead of bounded (this run only).
+pub fn eval_with(
+    e: Evidence,
+    centre: Centre,
+    eps_in: impl Fn(ValueId) -> Mag,
+    measured: Option<&Measured>,
+) -> Vec<Errors> {
     let graph = e.graph;
     let mut errors: Vec<Errors> = Vec::with_capacity(graph.len());
     for (i, l) in graph.leaves().iter().enumerate() {
         let eps = eps_in(ValueId(i as u32));
-        errors.push(Errors { eps: vec![eps; l.tensor.data.len()], carried: eps, ..Errors::default() });
+        let n = l.tensor.data.len();
+        errors.push(Errors { eps: vec![eps; n], locals: vec![Mag::ZERO; n], carried: eps, ..Errors::default() });
     }
     for (k, n) in graph.nodes().iter().enumerate() {
         let v = graph.node_id(k);
         let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, &errors[o.index()].eps, centre)).collect();
-        let b = n.op.forward_bound(&x, &e.value(v, &[], centre));
+        let mut b = n.op.forward_bound(&x, &e.value(v, &[], centre));
+        if let Some(m) = measured {
+            b.local = m.forward[k].clone();
+        }
         let peak = b.peak;
         let undecided = n.op.undecided(&x, &e.value(v, &[], centre));
         errors.push(Errors { undecided, ..checked(Errors::of(b), peak, &e.exact.values[v.index()], centre) });
@@ -110,6 +128,15 @@ pub fn eval(e: Evidence, centre: Centre, eps_in: impl Fn(ValueId) -> Mag) -> Vec
 /// Arguments: the contributions' values in this run, their enclosures, their error bounds.
 pub type AddBound = fn(&[Tensor], &[Vec<Interval>], &[Errors], Centre) -> Errors;
 
+/// Error bounds of cotangents.
+#[derive(Clone, Debug)]
+pub struct Backward {
+    /// Per value; `None` where no cotangent was wanted or none arrived.
+    pub total: Vec<Option<Errors>>,
+    /// Bounds of the contributions of each value that has more than one, in the order of their addition.
+    pub parts: Vec<Vec<Errors>>,
+}
+
 /// Error bounds of all cotangents.
 ///
 /// `add_bound` bounds the sum of a value's contributions from the addends, before the addition
@@ -121,7 +148,21 @@ pub fn backprop(
     wanted: &[bool],
     centre: Centre,
     add_bound: AddBound,
-) -> Vec<Option<Errors>> {
+) -> Backward {
+    backprop_with(e, forward, seeds, wanted, centre, add_bound, None)
+}
+
+/// As [`backprop`], with local errors that were measured instead of bounded (this run only).
+pub fn backprop_with(
+    e: Evidence,
+    forward: &[Errors],
+    seeds: &[Seed],
+    wanted: &[bool],
+    centre: Centre,
+    add_bound: AddBound,
+    measured: Option<&Measured>,
+) -> Backward {
+    let mut parts: Vec<Vec<Errors>> = vec![Vec::new(); e.graph.len()];
     let walked = walk::down(
         e.graph,
         wanted,
@@ -135,8 +176,12 @@ pub fn backprop(
             let out = n.op.vjp_bound(&x, &y, &ybar, want);
             Ok::<_, Infallible>(
                 out.into_iter()
-                    .map(|b| {
-                        b.map(|b| {
+                    .enumerate()
+                    .map(|(operand, b)| {
+                        b.map(|mut b| {
+                            if let Some(m) = measured.and_then(|m| m.backward.get(&(v, operand))) {
+                                b.local = m.clone();
+                            }
                             let peak = b.peak;
                             checked(Errors::of(b), peak, &[], centre)
                         })
@@ -149,15 +194,18 @@ pub fn backprop(
             if contributions.len() == 1 {
                 return Ok(contributions.into_iter().next().expect("there is one"));
             }
-            Ok(add_bound(&e.cotangents.parts[i], &e.exact.parts[i], &contributions, centre))
+            let sum = add_bound(&e.cotangents.parts[i], &e.exact.parts[i], &contributions, centre);
+            parts[i] = contributions;
+            Ok(sum)
         },
     );
     let total = walked.unwrap_or_else(|e| match e {});
-    total
+    let total = total
         .into_iter()
         .enumerate()
         .map(|(i, b)| b.map(|b| checked(b, Mag::ZERO, e.exact.cotangents[i].as_deref().unwrap_or(&[]), centre)))
-        .collect()
+        .collect();
+    Backward { total, parts }
 }
 
 /// The rule for accumulation at a shared value.
@@ -185,7 +233,9 @@ pub fn add_bound(run: &[Tensor], spec: &[Vec<Interval>], errors: &[Errors], cent
             Centre::Spec => {
                 let mags: Vec<Mag> = spec.iter().zip(errors).map(|(s, e)| s[i].mag() + e.eps[i]).collect();
                 let terms = mags.iter().filter(|m| !m.is_zero()).count();
-                lemma::sum_any_order(terms, mags.into_iter().sum())
+                let total: Mag = mags.into_iter().sum();
+                // 3e38 + 3e38 − 3e38 overflows in one order and not in another
+                if total.get() > 0.999 * LARGEST { Mag::INFINITY } else { lemma::sum_any_order(terms, total) }
             }
         };
         (carried, local)

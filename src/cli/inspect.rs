@@ -11,7 +11,7 @@ use crate::import::{self, Inputs, Lowered, OnnxModel, Options, Source};
 use crate::ir::LeafKind;
 use crate::num::environment;
 use crate::seed::Seed;
-use crate::session::{self, Failure, InputChoice, Loaded, Request};
+use crate::session::{self, Failure, Loaded, Request};
 
 pub(super) fn run(args: &Inspect) -> Result<Exit, Failure> {
     threads(&args.run)?;
@@ -20,7 +20,7 @@ pub(super) fn run(args: &Inspect) -> Result<Exit, Failure> {
     if graph.inputs.is_none() {
         graph.random.get_or_insert(0);
     }
-    let request = request::of(&graph, None)?;
+    let request = request::of(&graph, None, None)?;
     let (loaded, unseeded) = load(&request)?;
     let checks = invariants(&loaded.lowered)?;
     let mut text = String::new();
@@ -47,10 +47,7 @@ fn load(request: &Request) -> Result<(Loaded, Option<String>), Diagnostics> {
         return Err(problems);
     }
     let model = import::read(&request.model)?;
-    let inputs = match &request.inputs {
-        InputChoice::Path(p) => Inputs::read(p, &model)?,
-        InputChoice::Random { seed, sizes } => Inputs::synthetic(&model, *seed, sizes)?,
-    };
+    let inputs = request.inputs.read(&model)?;
     let options = Options {
         seed: import::Seed::None,
         params: request.params.clone(),
@@ -95,7 +92,7 @@ fn leaves(lowered: &Lowered, text: &mut String) {
         LeafKind::Input => "input",
         LeafKind::Constant => "constant",
     };
-    let _ = writeln!(text, "\n{} leaves: kind, name, shape, why", lowered.leaves.len());
+    let _ = writeln!(text, "\nleaves ({}): kind, name, shape, why", lowered.leaves.len());
     let rows: Vec<[String; 4]> = lowered
         .leaves
         .iter()
@@ -115,8 +112,8 @@ fn nodes(lowered: &Lowered, text: &mut String) {
         by_origin.entry(n.origin).or_default().push(n.op.name());
     }
     let counts: Vec<String> = by_op.iter().map(|(op, n)| format!("{n} {op}")).collect();
-    let _ = writeln!(text, "\n{} primitive nodes: {}", graph.nodes().len(), counts.join(", "));
-    let _ = writeln!(text, "\n{} ONNX nodes in them: name, operator, primitives", by_origin.len());
+    let _ = writeln!(text, "\nprimitive nodes ({}): {}", graph.nodes().len(), counts.join(", "));
+    let _ = writeln!(text, "\nONNX nodes ({}): name, operator, primitives", by_origin.len());
     let rows: Vec<[String; 4]> = by_origin
         .iter()
         .map(|(&o, primitives)| {
@@ -130,7 +127,7 @@ fn nodes(lowered: &Lowered, text: &mut String) {
 
 fn outputs(lowered: &Lowered, unseeded: Option<&str>, text: &mut String) {
     let all = lowered.outputs.len() + lowered.exact_outputs.len();
-    let _ = writeln!(text, "\n{all} outputs: name, shape, cotangent");
+    let _ = writeln!(text, "\noutputs ({all}): name, shape, cotangent");
     let mut rows: Vec<[String; 4]> = Vec::new();
     for (name, v) in &lowered.outputs {
         let seed = lowered.seeds.iter().find(|(n, ..)| n == name);
@@ -187,7 +184,7 @@ fn notes(lowered: &Lowered, text: &mut String) {
 
 /// Rows in aligned columns; names too long for theirs push the rest to the right.
 fn table(rows: &[[String; 4]], text: &mut String) {
-    let width = |k: usize| rows.iter().map(|r| r[k].chars().count()).max().unwrap_or(0).min(48);
+    let width = |k: usize| rows.iter().map(|r| r[k].chars().count()).max().unwrap_or(0).min(72);
     let widths: Vec<usize> = (0..4).map(width).collect();
     for r in rows {
         let cells: Vec<String> = r.iter().zip(&widths).map(|(c, w)| format!("{c:w$}")).collect();

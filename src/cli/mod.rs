@@ -5,13 +5,19 @@
 
 mod args;
 mod certify;
+mod check;
+mod diff;
 mod files;
 mod inspect;
 mod operators;
+mod policy;
 mod progress;
 mod render;
 mod request;
+mod results;
+mod samples;
 mod summary;
+mod verify;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::ffi::OsString;
@@ -22,7 +28,7 @@ use std::sync::Mutex;
 
 use clap::Parser;
 
-use self::args::{Cli, Command, RunArgs};
+use self::args::{Cli, Command, PolicyCommand, RunArgs};
 use crate::certificate::EXIT_TOOL_BUG;
 use crate::error::{Code, Diagnostic};
 use crate::session::Failure;
@@ -56,7 +62,12 @@ fn run(args: impl Iterator<Item = OsString>) -> u8 {
         }
     };
     remember_panics();
-    match panic::catch_unwind(AssertUnwindSafe(|| command(cli))) {
+    status(panic::catch_unwind(AssertUnwindSafe(|| command(cli))))
+}
+
+/// Tells how a command ended, and the exit status for it.
+fn status(end: std::thread::Result<Result<Exit, Failure>>) -> u8 {
+    match end {
         Ok(Ok(Exit::Good)) => 0,
         Ok(Ok(Exit::NotCertified)) => 1,
         Ok(Err(Failure::Diagnostics(problems))) => {
@@ -79,8 +90,14 @@ fn run(args: impl Iterator<Item = OsString>) -> u8 {
 
 fn command(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
+        None if cli.certify.each => samples::run(&cli.certify),
         None => certify::run(&cli.certify),
         Some(Command::Inspect(a)) => inspect::run(&a),
+        Some(Command::Check(a)) => check::run(&a),
+        Some(Command::Policy(PolicyCommand::Init { file })) => policy::init(&file),
+        Some(Command::Verify(a)) => verify::run(a),
+        Some(Command::Diff(a)) => diff::run(&a),
+        Some(Command::Merge(a)) => samples::merge(&a),
         Some(Command::Ops) => operators::list(),
         Some(Command::Explain { op }) => operators::explain(&op),
         Some(Command::Render { certificate, report }) => render::run(&certificate, &report),
@@ -136,4 +153,19 @@ fn print(text: &str) -> Result<(), Diagnostic> {
 /// Prints to standard error; nobody is told where that fails.
 fn say(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::certificate::ToolBug;
+
+    #[test]
+    fn every_end_has_its_status() {
+        assert_eq!(status(Ok(Ok(Exit::Good))), 0);
+        assert_eq!(status(Ok(Ok(Exit::NotCertified))), 1);
+        assert_eq!(status(Ok(Err(Diagnostic::new(Code::Usage, "a test").into()))), 2);
+        assert_eq!(status(Ok(Err(Failure::Bug(ToolBug { violations: vec!["a test".into()] })))), 70);
+        assert_eq!(status(panic::catch_unwind(|| panic!("a test"))), 70);
+    }
 }

@@ -3,6 +3,7 @@
 //! [`read`] decodes a model as written ([`OnnxModel`]); [`Inputs`] brings values for its inputs;
 //! [`lower`] makes a RevGraph of what the outputs need.
 
+pub mod crosscheck;
 pub mod decode;
 pub mod hints;
 pub mod index;

@@ -19,6 +19,38 @@ pub struct Options {
     pub params: Vec<String>,
     /// Leaves whose name matches one of these (and none of `params`) are not.
     pub freeze: Vec<String>,
+    /// Seed for the masks and random numbers that the graph draws; none: drawing is refused.
+    pub draw: Option<u64>,
+    /// Masks and random numbers by name (see [`Lowered::drawn`]), used instead of drawing.
+    pub drawn: Vec<(String, HostTensor)>,
+    /// A loss put on an output before differentiating.
+    pub loss: Option<Loss>,
+}
+
+/// A loss for a graph that has none.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    /// Which.
+    pub kind: LossKind,
+    /// The output that it is put on; the only floating-point one if none is named.
+    pub output: Option<String>,
+    /// Labels or targets; unused by [`LossKind::Sum`].
+    pub target: Option<HostTensor>,
+}
+
+/// The losses that can be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossKind {
+    /// Mean over samples of −log softmax(x)_label; x is [N, C, d..].
+    CrossEntropy,
+    /// Mean over samples of −x_label, for x that are log probabilities already.
+    Nll,
+    /// Mean of (x − target)².
+    Mse,
+    /// Mean of max(x, 0) − x·t + log(1 + e^(−|x|)), the stable form.
+    BceLogits,
+    /// Σ x.
+    Sum,
 }
 
 /// The cotangents that are put on the outputs.
@@ -57,6 +89,10 @@ pub struct Lowered {
     pub leaves: Vec<LeafInfo>,
     /// What the user should know about this file.
     pub notes: Vec<Note>,
+    /// Masks and random numbers that were drawn or given, by name: part of the input.
+    pub drawn: Vec<(String, HostTensor)>,
+    /// Results of the file's own `Gradient` nodes: name, and the leaf whose gradient it is.
+    pub gradients: Vec<(String, ValueId)>,
 }
 
 impl Lowered {
@@ -120,6 +156,8 @@ pub(crate) struct Value {
     pub source: Source,
     pub host: Option<Arc<HostTensor>>,
     pub graph: Option<ValueId>,
+    /// The graph value is 0 or 1 and stands for BOOL: a comparison of floating-point data.
+    pub truth: bool,
 }
 
 /// Names of the roles that keep a float tensor from being trained, by the operand it is used as.

@@ -130,6 +130,11 @@ impl<P> Graph<P> {
         }
     }
 
+    /// The nodes' values that have a name in the ONNX file, in the order of their ids.
+    pub fn named(&self) -> impl Iterator<Item = (&str, ValueId)> {
+        self.names.iter().filter(|(v, _)| self.node(**v).is_some()).map(|(v, name)| (name.as_str(), *v))
+    }
+
     /// Ids of the leaves that are differentiated and reported.
     pub fn parameters(&self) -> impl Iterator<Item = ValueId> + '_ {
         let is_parameter = |(_, l): &(usize, &Leaf)| l.kind == LeafKind::Parameter;

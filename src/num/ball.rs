@@ -30,14 +30,14 @@ fn size(x: &Float) -> Mag {
     }
 }
 
-/// Half a unit in the last place of a rounded midpoint.
+/// Half a unit in the last place of a midpoint that has been rounded.
 #[inline]
 fn half_unit(x: &Float) -> Mag {
     match x.get_exp() {
         // x = m·2^e with ½ ≤ |m| < 1, so the last of its p bits weighs 2^(e−p).
         Some(e) => Mag::exp2(i64::from(e) - i64::from(x.prec()) - 1),
-        // MPFR's exponent range makes a rounding to 0 impossible here; NaN and ∞ know nothing.
-        None if x.is_zero() => Mag::ZERO,
+        // below MPFR's exponents; NaN and ∞ know nothing
+        None if x.is_zero() => Mag::exp2(-1074),
         None => Mag::INFINITY,
     }
 }
@@ -237,13 +237,12 @@ impl Arith for Balls {
 
     // |f(x) − f(mid)| ≤ rad·sup|f′| over the ball; the evaluation is good to one unit of the last bit
     fn apply(&self, f: Elementary, a: &Ball) -> Ball {
-        let mid = f.eval(&a.mid, self.prec);
+        let (mid, exact) = f.eval_exactly(&a.mid, self.prec);
         if mid.is_nan() {
             return Ball { mid: Float::with_val(self.prec, 0), rad: Mag::INFINITY };
         }
         let carried = if a.rad.is_zero() { Mag::ZERO } else { a.rad * f.slope(a.interval()) };
-        let exact_at_zero = a.is_zero() && mid.is_zero();
-        let rounding = if exact_at_zero { Mag::ZERO } else { half_unit(&mid) + half_unit(&mid) };
+        let rounding = if exact { Mag::ZERO } else { half_unit(&mid) + half_unit(&mid) };
         Ball { mid, rad: carried + rounding }
     }
 

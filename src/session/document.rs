@@ -2,19 +2,22 @@
 
 use super::figures::{self, TensorFigures};
 use super::{Failure, Loaded, Passes, Request, checks};
+use crate::certificate::policy::source_date;
 use crate::certificate::{
-    Assumption, Assurance, Bounds, Certificate, Elementary, Enclosure, Environment, Exact, ExactPass, Figures,
-    ForwardLayer, Gates, Gradient, GraphSize, InputSource, Inputs, Limits, Loss, Model, Num, Opset, Output, Reduction,
-    Region, RoundingModel, Rule, Rung, Seed, TensorInfo, Terms, UndecidedGate,
+    Assumption, Assurance, Bound, Bounds, Certificate, Check, Contribution, Elementary, Enclosure, Environment, Exact,
+    ExactPass, Figures, ForwardLayer, Gates, Gradient, GraphSize, InputSource, Inputs, Loss, Model, Num, Opset, Output,
+    Reduction, Region, RoundingModel, Rule, Rung, Seed, Status, TensorInfo, Terms, UndecidedGate,
 };
+use crate::chain::Site;
 use crate::error::Diagnostics;
 use crate::import::Source;
 use crate::ir::ValueId;
+use crate::num::mag::max_of;
 use crate::num::{Mag, elementary, reduce};
 use crate::ops::{self, Op, RevGraph, SHARED, UNKNOWN_GATE};
 use crate::scale;
 use crate::spec::exact::PRECISION_CAP;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Puts the certificate together and decides it.
@@ -37,32 +40,50 @@ pub fn certificate(request: &Request, loaded: &Loaded, p: &Passes) -> Result<Cer
     c.gates = gates.total();
     c.checks = checks::invariants(graph, &p.seeds).map_err(Diagnostics::from)?;
     c.checks.extend(checks::claims(loaded, p));
+    c.checks.extend(checks::budget(p));
+    let cross = checks::cross_check(loaded, &p.values);
+    c.warnings.extend(disagreement(&cross));
+    c.checks.push(cross);
     let largest = c.gradients.iter().map(|g| g.spec_norm.lo()).fold(0.0, f64::max);
-    let limits: Vec<(ValueId, f64)> = p
-        .parameters
-        .iter()
-        .zip(&c.gradients)
-        .map(|(&v, g)| (v, Limits::default().limit(g.spec_norm.lo(), largest)))
-        .collect();
+    let limit = |g: &Gradient| request.policy.limit(&[&g.name, &g.layer, &g.node], g.spec_norm.lo(), largest);
+    let limits: Vec<(ValueId, f64)> = p.parameters.iter().zip(&c.gradients).map(|(&v, g)| (v, limit(g))).collect();
     c.checks.push(checks::controls(p, graph, &limits));
     c.assumptions = assumptions();
     c.rules = rules(graph);
-    for note in &loaded.lowered.notes {
-        let at = if note.nodes.is_empty() { String::new() } else { format!(" ({})", note.nodes.join(", ")) };
-        let list = if note.warning { &mut c.warnings } else { &mut c.notes };
-        list.push(format!("{}{at}", note.what));
-    }
+    let (warnings, notes) = remarks(loaded);
+    c.warnings.extend(warnings);
+    c.notes.extend(notes);
     c.reproduce = vec![request.reproduce.clone()];
-    c.decide(Limits::default())?;
+    c.date = source_date();
+    c.decide_by(&request.policy)?;
+    c.seal();
     Ok(c)
 }
 
+/// The warning that belongs to a cross-check.
+pub(crate) fn disagreement(cross: &Check) -> Option<String> {
+    let differs = cross.result == Status::Undecided;
+    differs.then(|| format!("another program computes other values: {}", cross.evidence))
+}
+
+/// What the importer has to say: warnings and notes.
+pub(crate) fn remarks(loaded: &Loaded) -> (Vec<String>, Vec<String>) {
+    let (mut warnings, mut notes) = (Vec::new(), Vec::new());
+    for note in &loaded.lowered.notes {
+        let at = if note.nodes.is_empty() { String::new() } else { format!(" ({})", note.nodes.join(", ")) };
+        let list = if note.warning { &mut warnings } else { &mut notes };
+        list.push(format!("{}{at}", note.what));
+    }
+    (warnings, notes)
+}
+
 /// Last component of a path.
-fn base(path: &str) -> String {
+pub(crate) fn base(path: &str) -> String {
     Path::new(path).file_name().map_or_else(|| path.to_owned(), |n| n.to_string_lossy().into_owned())
 }
 
-fn model(loaded: &Loaded) -> Model {
+/// The model, as the certificate names it.
+pub(crate) fn model(loaded: &Loaded) -> Model {
     let m = &loaded.model;
     let parameters: Vec<_> = loaded.lowered.parameters().collect();
     let graph = &loaded.lowered.graph;
@@ -77,7 +98,8 @@ fn model(loaded: &Loaded) -> Model {
     }
 }
 
-fn inputs(loaded: &Loaded) -> Inputs {
+/// The inputs, as the certificate names them.
+pub(crate) fn inputs(loaded: &Loaded) -> Inputs {
     let i = &loaded.inputs;
     let (source, file, random_seed) = match &i.source {
         Source::Archive(f) => (InputSource::File, Some(base(f)), None),
@@ -87,12 +109,13 @@ fn inputs(loaded: &Loaded) -> Inputs {
     let tensors = i.values.iter().map(|(name, t)| TensorInfo {
         name: name.clone(),
         shape: t.shape.iter().map(|&n| n as u64).collect(),
-        dtype: t.dtype.to_string(),
+        dtype: t.dtype.numpy().into(),
     });
     Inputs { source, file, random_seed, sha256: i.sha256.clone(), tensors: tensors.collect() }
 }
 
-fn seeds(request: &Request, loaded: &Loaded) -> Vec<Seed> {
+/// The cotangents put on the outputs.
+pub(crate) fn seeds(request: &Request, loaded: &Loaded) -> Vec<Seed> {
     let given = |name: &str| request.cotangents.iter().find(|(n, _)| n == name);
     loaded
         .lowered
@@ -128,7 +151,8 @@ fn losses(loaded: &Loaded, p: &Passes) -> Vec<Loss> {
         .collect()
 }
 
-fn rounding() -> RoundingModel {
+/// The arithmetic of this run.
+pub(crate) fn rounding() -> RoundingModel {
     let line = |what: &str, tree: String, fma: bool| Reduction { what: what.into(), tree, fma };
     let ulps = Num::of(elementary::ULPS);
     let established = "binary64 kernels within 2^-48 relatively, rounded once; measured against MPFR";
@@ -199,7 +223,7 @@ fn environment() -> Environment {
 }
 
 /// Indices of the ONNX nodes that primitives came from.
-fn onnx_nodes(graph: &RevGraph) -> BTreeSet<usize> {
+pub(crate) fn onnx_nodes(graph: &RevGraph) -> BTreeSet<usize> {
     graph.nodes().iter().map(|n| n.origin).collect()
 }
 
@@ -272,20 +296,43 @@ fn figures_of(f: &TensorFigures) -> Figures {
     Figures { max_abs: f.max_abs, spec_norm: f.norm, observed: f.observed }
 }
 
+/// How a parameter goes by.
+pub(crate) struct Identity<'a> {
+    /// The parameter.
+    pub name: &'a str,
+    /// Its layer.
+    pub layer: &'a str,
+    /// Operator of the ONNX node that reads it.
+    pub op: &'a str,
+    /// Name of that node.
+    pub node: &'a str,
+}
+
+impl<'a> Identity<'a> {
+    /// Of a leaf.
+    pub(crate) fn of(loaded: &'a Loaded, v: ValueId) -> Identity<'a> {
+        let graph = &loaded.lowered.graph;
+        let info = loaded.lowered.leaves.iter().find(|l| l.id == v);
+        let reader = graph.nodes().iter().find(|n| n.operands.contains(&v)).map(|n| &graph.origins()[n.origin]);
+        let (node, op) = reader.map_or(("", ""), |o| (o.node.as_str(), o.op.as_str()));
+        let layer = info.map_or("", |l| l.layer.as_str());
+        Identity { name: &graph.leaves()[v.index()].name, layer, op, node }
+    }
+}
+
 fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, k: usize, v: ValueId) -> Gradient {
     let graph = &loaded.lowered.graph;
-    let leaf = &graph.leaves()[v.index()];
-    let info = loaded.lowered.leaves.iter().find(|l| l.id == v);
     let run = p.gradient(graph, v);
     let spec = p.exact.gradients[k].1.as_ref();
     let f = figures::of_balls(&run.data, spec);
-    // The ONNX node that reads the parameter.
-    let reader = graph.nodes().iter().find(|n| n.operands.contains(&v)).map(|n| &graph.origins()[n.origin]);
-    let (node, op) = reader.map_or(("", ""), |o| (o.node.as_str(), o.op.as_str()));
-    let mut g = Gradient::new(&leaf.name, info.map_or("", |l| l.layer.as_str()), op, node, &run.shape, figures_of(&f));
-    let ladder = |l: &super::passes::Ladder| l.backward[v.index()].as_ref().map_or(Mag::ZERO, |e| e.max());
+    let who = Identity::of(loaded, v);
+    let mut g = Gradient::new(who.name, who.layer, who.op, who.node, &run.shape, figures_of(&f));
+    let ladder = |l: &super::passes::Ladder| l.backward.total[v.index()].as_ref().map_or(Mag::ZERO, |e| e.max());
     rung(&mut g, Rung::Portable, ladder(&p.portable), f.observed);
     rung(&mut g, Rung::Schedule, ladder(&p.schedule), f.observed);
+    rung(&mut g, Rung::Run, ladder(&p.run), f.observed);
+    chain_rungs(&mut g, p, v, &f);
+    g.budget = contributions(graph, p, v);
     let reference = p.reference.cotangents[v.index()].as_ref();
     let finite = reference.is_none_or(|r| r.data.iter().all(|x| x.is_finite()));
     if finite {
@@ -300,12 +347,77 @@ fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, k: usize, v: ValueId
     g.undecided_gates = gates.downstream[v.index()];
     g.worst = figures::worst_entry(&f, &run.shape, &run.data, spec);
     g.histogram = figures::histogram(&f);
-    if let Some(e) = &p.schedule.backward[v.index()] {
+    if let Some(e) = &p.schedule.backward.total[v.index()] {
         if let (Some(carried), Some(local)) = (Num::new(e.carried.get()), Num::new(e.local.get())) {
             g.terms = Some(Terms { rung: Rung::Schedule, carried, local });
         }
     }
     g
+}
+
+/// The chain rungs: exact where columns were affordable, else estimates.
+fn chain_rungs(g: &mut Gradient, p: &Passes, v: ValueId, f: &TensorFigures) {
+    let norm = g.spec_norm;
+    let mut estimate = |rung: Rung, abs: f64, confidence: f64, first_order: bool| {
+        if abs.is_finite() {
+            let b = Bound::new(rung, Mag::of(abs), norm, Some(f.observed)).by_probes(confidence);
+            g.bounds.set(rung, if first_order { b.first_order() } else { b });
+        }
+    };
+    if let Some(portable) = &p.chain.portable {
+        if let Some(&abs) = portable.magnitude.get(&v) {
+            estimate(Rung::ChainPortable, abs, portable.confidence, false);
+        }
+        if let Some(&abs) = portable.spread.get(&v) {
+            estimate(Rung::Probabilistic, abs, portable.confidence, false);
+        }
+    }
+    if let Some((run, schedule)) = &p.chain.probes {
+        for (rung, probes) in [(Rung::ChainRun, run), (Rung::ChainSchedule, schedule)] {
+            if let Some(&abs) = probes.magnitude.get(&v) {
+                estimate(rung, abs, probes.confidence, false);
+            }
+        }
+    }
+    if let Some(exact) = &p.chain.exact {
+        for (which, list) in [(Rung::ChainRun, &exact.run), (Rung::ChainSchedule, &exact.schedule)] {
+            if let Some((_, bounds)) = list.iter().find(|(w, _)| *w == v) {
+                rung(g, which, max_of(bounds), f.observed);
+            }
+        }
+    }
+}
+
+/// Contributions listed per gradient.
+const LISTED_CONTRIBUTIONS: usize = 8;
+
+/// Who made the error of the gradient's worst entry: parts by ONNX node and pass, largest first.
+fn contributions(graph: &RevGraph, p: &Passes, v: ValueId) -> Option<Vec<Contribution>> {
+    let budget = p.chain.budget.as_ref()?;
+    let entry = budget.entries.iter().position(|(w, _)| *w == v)?;
+    let mut parts: BTreeMap<(usize, &str), f64> = BTreeMap::new();
+    for (site, errors) in &budget.parts {
+        let (origin, pass) = match site {
+            Site::Forward(w) => (graph.node(*w).map_or(0, |n| n.origin), "forward"),
+            Site::Backward { from, .. } => (graph.node(*from).map_or(0, |n| n.origin), "backward"),
+            Site::Total(w) => (graph.node(*w).map_or(0, |n| n.origin), "backward"),
+        };
+        *parts.entry((origin, pass)).or_insert(0.0) += errors[entry];
+    }
+    let all: f64 = parts.values().map(|e| e.abs()).sum();
+    let mut list: Vec<_> = parts.into_iter().filter(|(_, e)| *e != 0.0).collect();
+    list.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
+    let one = |((origin, pass), error): ((usize, &str), f64)| {
+        let o = &graph.origins()[origin];
+        Some(Contribution {
+            node: if o.node.is_empty() { "accumulation".into() } else { o.node.clone() },
+            op: o.op.clone(),
+            pass: pass.into(),
+            error: Num::new(error)?,
+            share: Num::new((error.abs() / all).min(1.0))?,
+        })
+    };
+    Some(list.into_iter().take(LISTED_CONTRIBUTIONS).filter_map(one).collect())
 }
 
 /// Sets a bound, or says that there is none.
@@ -327,7 +439,7 @@ fn forward_bounds(p: &Passes, v: ValueId, f: &TensorFigures) -> Bounds {
     let mut b = Bounds::default();
     let mut set = |rung, abs: Mag, observed| {
         if abs.is_finite() {
-            b.set(rung, crate::certificate::Bound::new(rung, abs, f.norm, Some(observed)));
+            b.set(rung, Bound::new(rung, abs, f.norm, Some(observed)));
         }
     };
     set(Rung::Portable, p.portable.forward[i].max(), f.observed);
@@ -355,6 +467,7 @@ fn forward(loaded: &Loaded, p: &Passes, table: &GateTable) -> Vec<ForwardLayer> 
         Some(ForwardLayer {
             node: o.node.clone(),
             op: o.op.clone(),
+            inputs: nodes_read(graph, &nodes, origin),
             shape: graph.shape(last).iter().map(|&n| n as u64).collect(),
             max_abs: Num::of(f.max_abs),
             spec_norm: f.norm,
@@ -366,6 +479,17 @@ fn forward(loaded: &Loaded, p: &Passes, table: &GateTable) -> Vec<ForwardLayer> 
         })
     };
     onnx_nodes(graph).into_iter().filter_map(layer).collect()
+}
+
+/// Names of the other ONNX nodes whose values the primitives `nodes` of one ONNX node read.
+pub(crate) fn nodes_read(graph: &RevGraph, nodes: &[usize], origin: usize) -> Vec<String> {
+    let mut read: Vec<usize> = Vec::new();
+    for producer in nodes.iter().flat_map(|&k| &graph.nodes()[k].operands).filter_map(|&v| graph.node(v)) {
+        if producer.origin != origin && !read.contains(&producer.origin) {
+            read.push(producer.origin);
+        }
+    }
+    read.into_iter().map(|o| graph.origins()[o].node.clone()).collect()
 }
 
 /// Piecewise gates that the portable rung can't decide, with the kink each is close to.
@@ -409,7 +533,8 @@ fn output(graph: &RevGraph, p: &Passes, name: &str, v: ValueId, balls: &crate::i
     }
 }
 
-fn assumptions() -> Vec<Assumption> {
+/// What the claim rests on.
+pub(crate) fn assumptions() -> Vec<Assumption> {
     let of = |layer, text: &str, source: &str| Assumption { layer, text: text.into(), source: source.into() };
     vec![
         of(
@@ -455,7 +580,7 @@ fn assumptions() -> Vec<Assumption> {
 }
 
 /// The rules of the primitives that this graph uses.
-fn rules(graph: &RevGraph) -> Vec<Rule> {
+pub(crate) fn rules(graph: &RevGraph) -> Vec<Rule> {
     let used: BTreeSet<&str> = graph.nodes().iter().map(|n| n.op.name()).collect();
     used.into_iter()
         .filter_map(|name| {

@@ -100,10 +100,51 @@ impl Call<'_, '_> {
 
     /// Operand k as a binary32 tensor of the graph.
     pub fn graph(&mut self, k: usize) -> Result<ValueId, Problem> {
+        let (id, mask) = self.masked(k)?;
+        match mask {
+            None => Ok(id),
+            Some(_) => Err(unsupported(format!("operand {k} holds −∞, which only Softmax can take")).note(
+                "entries that a mask sets to −∞ are left out of the softmax; elsewhere they have no finite error",
+            )),
+        }
+    }
+
+    /// Operand k as a binary32 tensor of the graph, and which of its entries are −∞ (they hold 0).
+    pub fn masked(&mut self, k: usize) -> Result<(ValueId, Option<Rc<Vec<bool>>>), Problem> {
+        if self.value(k)?.truth {
+            return Err(Problem::found(Code::Type, format!("operand {k} is BOOL where FLOAT is needed")));
+        }
         let name = self.operand(k)?;
         let node = self.node.clone();
         let id = self.low.graph(&name, Some(&node))?;
-        Ok(id)
+        Ok((id, self.low.masks.get(&id).cloned()))
+    }
+
+    /// Operand k, a BOOL, as zeros and ones in the graph.
+    pub fn truth(&mut self, k: usize) -> Result<ValueId, Problem> {
+        let v = self.value(k)?;
+        if let (true, Some(id)) = (v.truth, v.graph) {
+            return Ok(id);
+        }
+        let host = self.known(k)?;
+        let Some(bits) = host.as_bool() else {
+            return Err(Problem::found(Code::Type, format!("operand {k} is {} where BOOL is needed", host.dtype)));
+        };
+        let data = bits.iter().map(|&b| f32::from(u8::from(b))).collect();
+        Ok(self.tensor(&format!("operand {k}"), host.shape.clone(), data))
+    }
+
+    /// Is operand k a comparison of floating-point data, so that it is only known in the run?
+    pub fn undecided(&self, k: usize) -> Result<bool, Problem> {
+        Ok(self.value(k)?.truth)
+    }
+
+    /// Result 0 is a truth value of the graph.
+    pub fn set_truth(&mut self, id: ValueId) {
+        self.set(0, id);
+        if let Some(v) = self.node.outputs.first().and_then(|n| self.low.values.get_mut(n)) {
+            v.truth = true;
+        }
     }
 
     /// Sizes of operand k.
@@ -118,7 +159,8 @@ impl Call<'_, '_> {
 
     /// Element type of operand k.
     pub fn dtype(&self, k: usize) -> Result<DType, Problem> {
-        Ok(self.value(k)?.host.map_or(DType::F32, |h| h.dtype))
+        let v = self.value(k)?;
+        Ok(if v.truth { DType::Bool } else { v.host.map_or(DType::F32, |h| h.dtype) })
     }
 
     /// Is operand k a tensor of floats?
@@ -143,6 +185,20 @@ impl Call<'_, '_> {
             }
         }
         Ok(host)
+    }
+
+    /// Is operand k import-time data?
+    pub fn has_host(&self, k: usize) -> Result<bool, Problem> {
+        Ok(self.value(k)?.host.is_some())
+    }
+
+    /// Is operand k import-time data, and neither an input nor a parameter?
+    pub fn is_constant(&self, k: usize) -> Result<bool, Problem> {
+        let name = self.operand(k)?;
+        let v = self.value(k)?;
+        let Some(host) = &v.host else { return Ok(false) };
+        let name = self.low.resolve(&name);
+        Ok(self.low.kind(name, &v.source, host).0 == crate::ir::LeafKind::Constant)
     }
 
     /// Operand k as integers.
@@ -191,7 +247,7 @@ impl Call<'_, '_> {
         let from_floats = (0..self.operands()).any(|k| self.is_float(k).unwrap_or(false));
         let source =
             if host.dtype.is_float() && from_floats { Source::Folded(self.node.clone()) } else { Source::Exact };
-        self.low.values.insert(name, Value { source, host: Some(Arc::new(host)), graph: None });
+        self.low.values.insert(name, Value { source, host: Some(Arc::new(host)), graph: None, truth: false });
     }
 
     /// Result k is this value of the graph.
@@ -203,7 +259,7 @@ impl Call<'_, '_> {
         // when lowered late, the import-time data stays for those who need it
         let host = if self.forced { self.low.values.get(&name).and_then(|v| v.host.clone()) } else { None };
         self.low.aliases.remove(&name);
-        self.low.values.insert(name, Value { source: Source::Computed, host, graph: Some(id) });
+        self.low.values.insert(name, Value { source: Source::Computed, host, graph: Some(id), truth: false });
     }
 
     /// Result k is operand `from` itself, under its name.
@@ -240,9 +296,12 @@ impl Call<'_, '_> {
             self.set_known(k, host);
             return Ok(());
         }
-        let x = self.graph(from)?;
+        let x = if v.truth { self.truth(from)? } else { self.graph(from)? };
         let y = self.gather(x, shape, index)?;
         self.set(k, y);
+        if let (true, Some(out)) = (v.truth, self.node.outputs.get(k).and_then(|n| self.low.values.get_mut(n))) {
+            out.truth = true;
+        }
         Ok(())
     }
 

@@ -29,7 +29,7 @@ pub(super) fn constant(c: &mut Call) -> Done {
         },
         _ => return Err(invalid("exactly one attribute must hold the value")),
     };
-    let value = Value { source: Source::ConstantNode, host: Some(tensor), graph: None };
+    let value = Value { source: Source::ConstantNode, host: Some(tensor), graph: None, truth: false };
     super::movement::set_value(c, 0, value);
     Ok(())
 }
@@ -64,6 +64,11 @@ pub(super) fn cast(c: &mut Call) -> Done {
         DType::from_onnx(i32::try_from(number).unwrap_or(0))
     };
     let from = c.dtype(0)?;
+    if c.undecided(0)? && to == DType::F32 {
+        let x = c.truth(0)?;
+        c.set(0, x);
+        return Ok(());
+    }
     if from == to {
         return c.alias(0, 0);
     }

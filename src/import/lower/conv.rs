@@ -1,6 +1,7 @@
 //! Conv, and the geometry that convolutions and pools share.
 
 use super::call::{Call, Done, Problem, invalid};
+use crate::import::index::from_fn;
 use crate::ops;
 
 /// Kernel, strides, dilations and pads of a sliding window over spatial dimensions.
@@ -119,6 +120,103 @@ pub(super) fn conv(c: &mut Call) -> Done {
     }
     let Window { strides, dilations, pads, .. } = window;
     let y = c.emit(ops::Conv { strides, pads, dilations, groups }, &operands)?;
+    c.set(0, y);
+    Ok(())
+}
+
+/// ConvTranspose as a convolution with stride 1: the data with stride − 1 zeros between its entries
+/// and the mirrored kernel, its in- and out-channels exchanged. Inserted zeros are exact.
+pub(super) fn conv_transpose(c: &mut Call) -> Done {
+    let (x, w) = (c.graph(0)?, c.graph(1)?);
+    let (sx, sw) = (c.sizes(x), c.sizes(w));
+    let (batch, channels, input) = spatial(&sx)?;
+    let (_, per_group, kernel) = spatial(&sw)?;
+    let n = input.len();
+    let groups = usize::try_from(c.int("group", 1)?).ok().filter(|&g| g > 0 && channels % g == 0);
+    let groups = groups.ok_or_else(|| invalid("group"))?;
+    if kernel.len() != n || n > 3 || sw[0] != channels {
+        return Err(format!("data of shape {sx:?} and weights of shape {sw:?} (1 to 3 spatial dimensions)").into());
+    }
+    let list = |c: &Call, name: &str, default: usize, length: usize| -> Result<Vec<usize>, Problem> {
+        match c.ints(name)? {
+            None => Ok(vec![default; length]),
+            Some(v) => {
+                let v: Option<Vec<usize>> = v.iter().map(|&x| usize::try_from(x).ok()).collect();
+                v.filter(|v| v.len() == length).ok_or_else(|| invalid(format!("attribute \"{name}\"")))
+            }
+        }
+    };
+    if list(c, "kernel_shape", 0, n)? != vec![0; n] && list(c, "kernel_shape", 0, n)? != kernel {
+        return Err(invalid("kernel_shape isn't the shape of the weights"));
+    }
+    let (strides, dilations) = (list(c, "strides", 1, n)?, list(c, "dilations", 1, n)?);
+    if strides.contains(&0) || dilations.contains(&0) {
+        return Err(invalid("a stride or dilation of 0"));
+    }
+    let extra = list(c, "output_padding", 0, n)?;
+    let auto = c.text("auto_pad", "NOTSET")?;
+    let extent: Vec<usize> = (0..n).map(|k| (kernel[k] - 1) * dilations[k] + 1).collect();
+    // length without pads: stride·(input − 1) + output_padding + extent
+    let full: Vec<usize> = (0..n).map(|k| strides[k] * input[k].saturating_sub(1) + extra[k] + extent[k]).collect();
+    let mut pads = list(c, "pads", 0, 2 * n)?;
+    let wanted = match (c.node.attributes.contains_key("output_shape"), auto.as_str()) {
+        (true, _) => {
+            let shape = c.ints("output_shape")?.unwrap_or_default();
+            let tail = shape.get(shape.len().saturating_sub(n)..).unwrap_or(&[]);
+            Some(tail.iter().map(|&d| usize::try_from(d).unwrap_or(0)).collect::<Vec<_>>())
+        }
+        (false, "SAME_UPPER" | "SAME_LOWER") => Some((0..n).map(|k| input[k] * strides[k]).collect()),
+        (false, "NOTSET" | "VALID") => None,
+        (false, other) => return Err(invalid(format!("auto_pad \"{other}\""))),
+    };
+    let out: Vec<usize> = match wanted {
+        Some(out) if out.len() == n => {
+            for k in 0..n {
+                let total = full[k].saturating_sub(out[k]);
+                let (small, large) = (total / 2, total - total / 2);
+                (pads[k], pads[n + k]) = if auto == "SAME_UPPER" { (small, large) } else { (large, small) };
+            }
+            out
+        }
+        Some(_) => return Err(invalid("attribute \"output_shape\"")),
+        None => {
+            let size = |k: usize| full[k].checked_sub(pads[k] + pads[n + k]);
+            (0..n).map(size).collect::<Option<_>>().ok_or_else(|| invalid("pads larger than the result"))?
+        }
+    };
+    // entry q of the spread data stands at position q + extent − 1 − pad of the padded data
+    let mut spread = vec![batch, channels];
+    spread.extend((0..n).map(|k| out[k] + extent[k] - 1));
+    crate::import::index::built(&spread)?;
+    let own = crate::import::index::strides(&sx);
+    let index = from_fn(&spread, |at| {
+        let mut flat = at[0] * own[0] + at[1] * own[1];
+        for k in 0..n {
+            let q = (at[k + 2] + pads[k]).checked_sub(extent[k] - 1)?;
+            if q % strides[k] != 0 || q / strides[k] >= input[k] {
+                return None;
+            }
+            flat += q / strides[k] * own[k + 2];
+        }
+        Some(flat)
+    });
+    let spread = c.gather(x, spread, index)?;
+    // [C, M/g, k..] → [M, C/g, k.. mirrored]
+    let inputs = channels / groups;
+    let mut mirrored = vec![per_group * groups, inputs];
+    mirrored.extend(kernel);
+    let own = crate::import::index::strides(&sw);
+    let index = from_fn(&mirrored, |at| {
+        let (g, m) = (at[0] / per_group, at[0] % per_group);
+        let place: usize = (0..n).map(|k| (kernel[k] - 1 - at[k + 2]) * own[k + 2]).sum();
+        Some((g * inputs + at[1]) * own[0] + m * own[1] + place)
+    });
+    let kernel = c.gather(w, mirrored, index)?;
+    let mut operands = vec![spread, kernel];
+    if c.has(2) {
+        operands.push(c.graph(2)?);
+    }
+    let y = c.emit(ops::Conv { strides: vec![1; n], pads: vec![0; 2 * n], dilations, groups }, &operands)?;
     c.set(0, y);
     Ok(())
 }

@@ -1,10 +1,13 @@
 //! Operators that work entry by entry, with NumPy broadcasting where there are two operands.
 
+use std::rc::Rc;
+
 use super::call::{Call, Done, Problem, invalid, unsupported};
 use super::fold::{self, Arithmetic, Function};
 use crate::data::DType;
-use crate::import::index::broadcast_shape;
-use crate::ir::ValueId;
+use crate::error::Code;
+use crate::import::index::{broadcast_shape, expand};
+use crate::ir::{Index, ValueId};
 use crate::num::{Elementary, Pieces, Ties};
 use crate::ops::{self, Op, Piecewise, Smooth};
 
@@ -349,8 +352,63 @@ pub(super) fn arithmetic(c: &mut Call) -> Done {
         c.set_known(0, y);
         return Ok(());
     }
+    if fold == Arithmetic::Add {
+        return sum_with_mask(c);
+    }
     let (a, b) = (c.graph(0)?, c.graph(1)?);
     let y = c.binary(op, a, b)?;
+    c.done(y)
+}
+
+/// a + b, where entries of −∞ in a constant (an additive attention mask) or in a masked value stay
+/// marked: the sum is −∞ there, and holds 0.
+fn sum_with_mask(c: &mut Call) -> Done {
+    let mut sides = Vec::new();
+    for k in 0..2 {
+        let host = if c.has_host(k)? { Some(c.known(k)?) } else { None };
+        let hidden = host.as_ref().and_then(|h| h.as_f32()).filter(|v| v.contains(&f32::NEG_INFINITY));
+        let side = match hidden {
+            Some(v) => {
+                let finite: Vec<f32> = v.iter().map(|&x| if x == f32::NEG_INFINITY { 0.0 } else { x }).collect();
+                if finite.iter().any(|x| !x.is_finite()) {
+                    return Err(Problem::found(Code::Domain, format!("operand {k} holds values that aren't finite")));
+                }
+                let mask: Vec<bool> = v.iter().map(|&x| x == f32::NEG_INFINITY).collect();
+                let shape = c.shape(k)?;
+                // a mask of nothing but 0 and −∞ adds nothing where it doesn't hide
+                let plain = finite.iter().all(|&x| x == 0.0);
+                let id = if plain { None } else { Some(c.tensor(&format!("operand {k}"), shape.clone(), finite)) };
+                (id, Some(Rc::new(mask)), shape)
+            }
+            None => {
+                let (id, mask) = c.masked(k)?;
+                (Some(id), mask, c.shape(k)?)
+            }
+        };
+        sides.push(side);
+    }
+    let shape = broadcast_shape(&sides[0].2, &sides[1].2)?;
+    let n: usize = shape.iter().product();
+    let mut hidden = vec![false; n];
+    let mut marked = false;
+    for (_, mask, from) in &sides {
+        if let Some(mask) = mask {
+            marked = true;
+            let index = expand(from, &shape);
+            hidden.iter_mut().enumerate().for_each(|(i, h)| *h |= index.source(i).is_some_and(|j| mask[j]));
+        }
+    }
+    let y = match (sides[0].0, sides[1].0) {
+        (Some(a), Some(b)) => c.binary(ops::Add, a, b)?,
+        (Some(x), None) | (None, Some(x)) => c.expand(x, &shape)?,
+        (None, None) => c.tensor("zero", shape.clone(), vec![0.0; n]),
+    };
+    if marked {
+        let table: Vec<u32> = (0..n).map(|i| if hidden[i] { Index::NOTHING } else { i as u32 }).collect();
+        let y = c.gather(y, shape, Index::Table(table.into()))?;
+        c.low.masks.insert(y, Rc::new(hidden));
+        return c.done(y);
+    }
     c.done(y)
 }
 
@@ -402,7 +460,6 @@ fn power(c: &mut Call, x: ValueId, p: f32) -> Result<ValueId, Problem> {
 
 /// Entries with equal exponents are gathered, raised, and put back in their places.
 fn grouped(c: &mut Call, x: ValueId, shape: &[usize], p: &[f32]) -> Result<ValueId, Problem> {
-    use crate::ir::Index;
     let mut kinds: Vec<u32> = p.iter().map(|q| q.to_bits()).collect();
     kinds.sort_unstable();
     kinds.dedup();
@@ -466,11 +523,26 @@ pub(super) fn extremum(c: &mut Call) -> Done {
         c.set_known(0, y);
         return Ok(());
     }
-    let mut parts = (0..n).map(|k| c.graph(k)).collect::<Result<Vec<_>, _>>()?;
-    let mut shape = c.sizes(parts[0]);
-    for &p in &parts[1..] {
-        shape = broadcast_shape(&shape, &c.sizes(p))?;
+    let mut shape = c.shape(0)?;
+    for k in 1..n {
+        shape = broadcast_shape(&shape, &c.shape(k)?)?;
     }
+    // −∞ never is the largest, +∞ never the smallest: such constants only have a shape
+    let idle = if min { f32::INFINITY } else { f32::NEG_INFINITY };
+    let mut parts = Vec::new();
+    for k in 0..n {
+        let skip = c.has_host(k)? && {
+            let host = c.known(k)?;
+            host.as_f32().is_some_and(|v| !v.is_empty() && v.iter().all(|&x| x == idle))
+        };
+        if !skip {
+            parts.push(c.graph(k)?);
+        }
+    }
+    if parts.is_empty() {
+        return Err(Problem::found(Code::Domain, format!("all operands are {idle}")));
+    }
+    let n = parts.len();
     for p in &mut parts {
         *p = c.expand(*p, &shape)?;
     }

@@ -1,9 +1,29 @@
-//! Comparisons, logic and integer arithmetic: import-time data only.
+//! Comparisons, logic and integer arithmetic.
+//!
+//! Exact import-time data where the operands are that. A comparison of values that are only known in
+//! the run becomes a step function of their difference, 0 or 1, with derivative zero: a gate, whose
+//! kink is counted like that of a Relu. a < b and fl(b − a) > 0 say the same: with gradual underflow
+//! a difference of two binary32 numbers rounds to 0 only when they are equal (Higham, Accuracy and
+//! Stability of Numerical Algorithms, §2.1).
 
 use super::call::{Call, Done, Problem};
+use super::elementwise::pieces;
 use super::fold::{self, Arithmetic, Comparison};
 use crate::data::HostTensor;
 use crate::error::Code;
+use crate::ir::ValueId;
+use crate::ops::{self, Piecewise};
+
+/// 1 for x > 0 (or x ≥ 0 when `closed`), else 0.
+fn step(closed: bool) -> Piecewise {
+    pieces(&[0.0], &[0.0, 0.0], &[0.0, 1.0], &[!closed])
+}
+
+/// 1 for x = 0, else 0; the piece of 0 reaches to half way to the next numbers.
+fn at_zero() -> Piecewise {
+    let eta = f32::from_bits(1);
+    pieces(&[-eta, eta], &[0.0, 0.0, 0.0], &[0.0, 1.0, 0.0], &[true, false])
+}
 
 pub(super) fn compare(c: &mut Call) -> Done {
     let op = match c.node.op.as_str() {
@@ -13,12 +33,62 @@ pub(super) fn compare(c: &mut Call) -> Done {
         "Greater" => Comparison::Greater,
         _ => Comparison::GreaterOrEqual,
     };
-    let y = fold::comparison(op, &*c.known(0)?, &*c.known(1)?)?;
-    c.set_known(0, y);
+    if c.has_host(0)? && c.has_host(1)? {
+        let y = fold::comparison(op, &*c.known(0)?, &*c.known(1)?)?;
+        c.set_known(0, y);
+        return Ok(());
+    }
+    if c.undecided(0)? || c.undecided(1)? {
+        // of truth values only Equal makes sense: 1 − (a − b)²
+        let (a, b) = (c.truth(0)?, c.truth(1)?);
+        let d = c.binary(ops::Sub, a, b)?;
+        let y = c.emit(at_zero(), &[d])?;
+        c.set_truth(y);
+        return Ok(());
+    }
+    if let Some(y) = against_infinity(c, op)? {
+        c.set_known(0, y);
+        return Ok(());
+    }
+    let (a, b) = (c.graph(0)?, c.graph(1)?);
+    let (x, gate) = match op {
+        Comparison::Equal => (c.binary(ops::Sub, a, b)?, at_zero()),
+        Comparison::Less => (c.binary(ops::Sub, b, a)?, step(false)),
+        Comparison::LessOrEqual => (c.binary(ops::Sub, b, a)?, step(true)),
+        Comparison::Greater => (c.binary(ops::Sub, a, b)?, step(false)),
+        Comparison::GreaterOrEqual => (c.binary(ops::Sub, a, b)?, step(true)),
+    };
+    let y = c.emit(gate, &[x])?;
+    c.set_truth(y);
     Ok(())
 }
 
+/// Values of the graph are finite, so comparing them with a constant ±∞ is decided.
+fn against_infinity(c: &mut Call, op: Comparison) -> Result<Option<HostTensor>, Problem> {
+    for (k, other) in [(0, 1), (1, 0)] {
+        if !c.has_host(k)? || c.has_host(other)? {
+            continue;
+        }
+        let host = c.known(k)?;
+        let Some(v) = host.as_f32().filter(|v| !v.is_empty() && v.iter().all(|x| x.is_infinite())) else { continue };
+        let shape = c.shape(other)?;
+        let count = shape.iter().product();
+        let finite = HostTensor::f32(shape, vec![0.0; count]);
+        let infinite = HostTensor::f32(host.shape.clone(), v.to_vec());
+        let y =
+            if k == 0 { fold::comparison(op, &infinite, &finite) } else { fold::comparison(op, &finite, &infinite) };
+        return y.map(Some);
+    }
+    Ok(None)
+}
+
 pub(super) fn logic(c: &mut Call) -> Done {
+    if c.undecided(0)? || c.undecided(1)? {
+        let (a, b) = (c.truth(0)?, c.truth(1)?);
+        let y = gates(c, a, b)?;
+        c.set_truth(y);
+        return Ok(());
+    }
     let op: fn(bool, bool) -> bool = match c.node.op.as_str() {
         "And" => |a, b| a && b,
         "Or" => |a, b| a || b,
@@ -29,7 +99,26 @@ pub(super) fn logic(c: &mut Call) -> Done {
     Ok(())
 }
 
+/// Logic on zeros and ones, all exact: ab, a + b − ab, a + b − 2ab.
+fn gates(c: &mut Call, a: ValueId, b: ValueId) -> Result<ValueId, Problem> {
+    let both = c.binary(ops::Mul, a, b)?;
+    let less = match c.node.op.as_str() {
+        "And" => return Ok(both),
+        "Or" => both,
+        _ => c.scaled(both, "two", 2.0)?,
+    };
+    let sum = c.binary(ops::Add, a, b)?;
+    c.binary(ops::Sub, sum, less)
+}
+
 pub(super) fn not(c: &mut Call) -> Done {
+    if c.undecided(0)? {
+        let x = c.truth(0)?;
+        let one = c.scalar("one", 1.0);
+        let y = c.binary(ops::Sub, one, x)?;
+        c.set_truth(y);
+        return Ok(());
+    }
     let x = c.known(0)?;
     let Some(v) = x.as_bool() else {
         return Err(Problem::found(Code::Type, format!("the operand is {}, not BOOL", x.dtype)));
@@ -49,8 +138,14 @@ pub(super) fn modulo(c: &mut Call) -> Done {
     Ok(())
 }
 
-/// IsNaN and IsInf of import-time data.
+/// IsNaN and IsInf: values of the graph are neither, else the run ends.
 pub(super) fn classify(c: &mut Call) -> Done {
+    let shape = c.shape(0)?;
+    if !c.has_host(0)? {
+        let n = shape.iter().product();
+        c.set_known(0, HostTensor::bool(shape, vec![false; n]));
+        return Ok(());
+    }
     let x = c.known(0)?;
     let Some(v) = x.as_f32() else {
         return Err(Problem::found(Code::Type, format!("the operand is {}", x.dtype)));
@@ -61,6 +156,6 @@ pub(super) fn classify(c: &mut Call) -> Done {
         let (neg, pos) = (c.flag("detect_negative", true)?, c.flag("detect_positive", true)?);
         v.iter().map(|x| x.is_infinite() && if *x > 0.0 { pos } else { neg }).collect()
     };
-    c.set_known(0, HostTensor::bool(x.shape.clone(), y));
+    c.set_known(0, HostTensor::bool(shape, y));
     Ok(())
 }

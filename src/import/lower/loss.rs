@@ -1,17 +1,30 @@
 //! Softmax, LogSoftmax and the losses.
 
+use std::collections::BTreeMap;
+
 use super::call::{Call, Done, Problem, invalid};
 use crate::data::HostTensor;
 use crate::error::Code;
-use crate::import::index::from_fn;
+use crate::import::index::{from_fn, to_end, transpose};
 use crate::ir::{Index, ValueId};
 use crate::ops;
 
 /// Softmax and LogSoftmax: along one axis; before opset 13 over all axes from `axis` on together.
 pub(super) fn softmax(c: &mut Call) -> Done {
-    let x = c.graph(0)?;
-    let shape = c.sizes(x);
     let log = c.node.op == "LogSoftmax";
+    let (x, mask) = if log { (c.graph(0)?, None) } else { c.masked(0)? };
+    let shape = c.sizes(x);
+    if let Some(mask) = mask {
+        let k = c.axis(if c.opset >= 13 { -1 } else { 1 }, shape.len())?;
+        let axes: Vec<usize> = if c.opset >= 13 { vec![k] } else { (k..shape.len()).collect() };
+        let rows = c.rows(x, &axes)?;
+        let (_, moved) = transpose(&shape, &to_end(shape.len(), &axes));
+        let hidden: Vec<bool> = (0..mask.len()).map(|i| moved.source(i).is_some_and(|j| mask[j])).collect();
+        let y = masked_softmax(c, rows, &hidden, false)?;
+        let y = c.unrows(y, &shape, &axes)?;
+        c.set(0, y);
+        return Ok(());
+    }
     let along = |c: &mut Call, rows: ValueId| {
         if log { c.emit(ops::LogSoftmax, &[rows]) } else { c.emit(ops::Softmax, &[rows]) }
     };
@@ -28,6 +41,40 @@ pub(super) fn softmax(c: &mut Call) -> Done {
     };
     c.set(0, y);
     Ok(())
+}
+
+/// Softmax along the last dimension over the entries that aren't hidden; those that are get an exact
+/// zero, as e^−∞ is. Rows with equally many entries are handled together; a row without any is zero
+/// if `empty` allows it.
+pub(super) fn masked_softmax(c: &mut Call, rows: ValueId, hidden: &[bool], empty: bool) -> Result<ValueId, Problem> {
+    let shape = c.sizes(rows);
+    let n = shape.last().copied().unwrap_or(1).max(1);
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (r, row) in hidden.chunks(n).enumerate() {
+        groups.entry(row.iter().filter(|h| !**h).count()).or_default().push(r);
+    }
+    if groups.remove(&0).is_some() && !empty {
+        return Err(Problem::found(Code::Domain, "a row of a softmax is masked entirely: 0 / 0"));
+    }
+    let mut place = vec![Index::NOTHING; hidden.len()];
+    let (mut parts, mut next) = (Vec::new(), 0u32);
+    for (count, members) in groups {
+        let mut table = Vec::with_capacity(members.len() * count);
+        for &r in &members {
+            for i in (r * n..(r + 1) * n).filter(|&i| !hidden[i]) {
+                table.push(i as u32);
+                place[i] = next;
+                next += 1;
+            }
+        }
+        let part = c.gather(rows, vec![members.len(), count], Index::Table(table.into()))?;
+        parts.push(c.emit(ops::Softmax, &[part])?);
+    }
+    if parts.is_empty() {
+        return Ok(c.tensor("all masked", shape, vec![0.0; hidden.len()]));
+    }
+    let joined = c.join(&parts)?;
+    c.gather(joined, shape, Index::Table(place.into()))
 }
 
 /// Log probabilities from scores, then the negative log likelihood of the labels.

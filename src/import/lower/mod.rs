@@ -3,6 +3,7 @@
 //! Nodes are visited in topological order, only those that the requested outputs need. A value is
 //! import-time data (known exactly), a value of the graph, or both; see [`Value`].
 
+mod attention;
 mod call;
 mod constant;
 mod conv;
@@ -17,8 +18,11 @@ mod norm;
 mod notes;
 mod pool;
 mod prune;
+mod recurrent;
 mod reduce;
 mod registry;
+mod resize;
+mod scatter;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -89,6 +93,8 @@ pub(super) struct Lowering<'m> {
     problems: Diagnostics,
     leaves: Vec<LeafInfo>,
     named: HashMap<ValueId, String>,
+    /// Values with entries that stand for −∞ (and hold 0), by flat position.
+    masks: HashMap<ValueId, Rc<Vec<bool>>>,
     origin: Option<Rc<Node>>,
     notes: Vec<Note>,
     depth: usize,
@@ -132,6 +138,7 @@ impl<'m> Lowering<'m> {
             problems: Diagnostics::default(),
             leaves: Vec::new(),
             named: HashMap::new(),
+            masks: HashMap::new(),
             origin: None,
             notes: notes::of(model),
             depth: 0,
@@ -141,11 +148,12 @@ impl<'m> Lowering<'m> {
     /// Makes the inputs and initializers known.
     fn enter(&mut self, inputs: &Inputs) {
         for (name, tensor) in &inputs.values {
-            let value = Value { source: Source::Input, host: Some(Arc::new(tensor.clone())), graph: None };
+            let value =
+                Value { source: Source::Input, host: Some(Arc::new(tensor.clone())), graph: None, truth: false };
             self.values.insert(name.clone(), value);
         }
         for (name, tensor) in &self.model.graph.initializers {
-            let value = Value { source: Source::Initializer, host: Some(tensor.clone()), graph: None };
+            let value = Value { source: Source::Initializer, host: Some(tensor.clone()), graph: None, truth: false };
             self.values.insert(name.clone(), value);
         }
     }
@@ -202,7 +210,7 @@ impl<'m> Lowering<'m> {
             self.problems.push(d);
         }
         for name in node.outputs.iter().filter(|o| !o.is_empty()) {
-            self.values.insert(name.clone(), Value { source: Source::Refused, host: None, graph: None });
+            self.values.insert(name.clone(), Value { source: Source::Refused, host: None, graph: None, truth: false });
         }
     }
 
@@ -327,6 +335,10 @@ impl<'m> Lowering<'m> {
             match (float, value.host) {
                 (false, Some(host)) => exact_outputs.push((name.clone(), host)),
                 _ => match self.graph(name, None) {
+                    Ok(id) if self.masks.contains_key(&id) => {
+                        let what = format!("output \"{name}\" holds −∞");
+                        self.problems.push(Diagnostic::new(Code::Domain, what).file(&self.model.file));
+                    }
                     Ok(id) => graph_outputs.push((name.clone(), id)),
                     Err(Problem::Operand) => {}
                     Err(Problem::Found(d)) => self.problems.push(d.file(&self.model.file)),

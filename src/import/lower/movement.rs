@@ -9,6 +9,7 @@ use crate::error::Code;
 use crate::import::index::{self, axes, axis, broadcast_shape, built, expand, from_fn, strided, strides, transpose};
 use crate::import::value::Value;
 use crate::ir::Index;
+use crate::ops;
 
 pub(super) fn identity(c: &mut Call) -> Done {
     c.alias(0, 0)
@@ -382,8 +383,12 @@ pub(super) fn split(c: &mut Call) -> Done {
     Ok(())
 }
 
-/// Where with a condition known before the run: every entry comes from one of two places.
+/// Where: with a condition known before the run, every entry comes from one of two places; else the
+/// condition is a gate.
 pub(super) fn choose(c: &mut Call) -> Done {
+    if c.undecided(0)? {
+        return blend(c);
+    }
     let condition = c.known(0)?;
     let Some(cond) = condition.as_bool() else {
         return Err(Problem::found(Code::Type, format!("the condition is {}, not BOOL", condition.dtype)));
@@ -394,30 +399,96 @@ pub(super) fn choose(c: &mut Call) -> Done {
     let (ic, ia, ib) = (expand(&condition.shape, &shape), expand(&sa, &shape), expand(&sb, &shape));
     let left: usize = sa.iter().product();
     let at = |index: &Index, i: usize| index.source(i).unwrap_or(0);
+    let taken: Vec<bool> = (0..n).map(|i| cond[at(&ic, i)]).collect();
     let table: Vec<u32> =
-        (0..n).map(|i| if cond[at(&ic, i)] { at(&ia, i) as u32 } else { (left + at(&ib, i)) as u32 }).collect();
-    let index = Index::Table(table.into());
-    if !c.is_float(1)? || c.foldable()? {
-        let y = index::apply(&joined(&[c.known(1)?, c.known(2)?])?, shape, &index);
-        c.set_known(0, y);
-        return Ok(());
-    }
+        (0..n).map(|i| if taken[i] { at(&ia, i) as u32 } else { (left + at(&ib, i)) as u32 }).collect();
     if c.dtype(1)? != c.dtype(2)? {
         return Err(Problem::found(Code::Type, format!("operands are {} and {}", c.dtype(1)?, c.dtype(2)?)));
     }
+    if !c.is_float(1)? || c.foldable()? {
+        let y = index::apply(&joined(&[c.known(1)?, c.known(2)?])?, shape, &Index::Table(table.into()));
+        c.set_known(0, y);
+        return Ok(());
+    }
+    // a side that is −∞ marks entries that a later softmax leaves out; they hold 0 until then
+    for (side, other, from) in [(1, 2, &ib), (2, 1, &ia)] {
+        if minus_infinity(c, side)? {
+            let (x, mask) = c.masked(other)?;
+            let hidden = |i: usize| taken[i] == (side == 1);
+            let old = |i: usize| mask.as_ref().is_some_and(|m| m[at(from, i)]);
+            let table: Vec<u32> = (0..n).map(|i| if hidden(i) { Index::NOTHING } else { at(from, i) as u32 }).collect();
+            let y = c.gather(x, shape, Index::Table(table.into()))?;
+            c.low.masks.insert(y, std::rc::Rc::new((0..n).map(|i| hidden(i) || old(i)).collect()));
+            c.set(0, y);
+            return Ok(());
+        }
+    }
     // a side that no entry comes from needn't exist in the graph
-    let y = if cond.iter().all(|&b| b) && !cond.is_empty() {
+    let y = if taken.iter().all(|&b| b) && !taken.is_empty() {
         let a = c.graph(1)?;
         c.expand(a, &shape)?
-    } else if cond.iter().all(|&b| !b) && !cond.is_empty() {
+    } else if taken.iter().all(|&b| !b) && !taken.is_empty() {
         let b = c.graph(2)?;
         c.expand(b, &shape)?
     } else {
         let (a, b) = (c.graph(1)?, c.graph(2)?);
         let both = c.join(&[a, b])?;
-        c.gather(both, shape, index)?
+        c.gather(both, shape, Index::Table(table.into()))?
     };
     c.set(0, y);
+    Ok(())
+}
+
+/// Is operand k a constant with −∞ everywhere?
+fn minus_infinity(c: &Call, k: usize) -> Result<bool, Problem> {
+    if !c.has_host(k)? {
+        return Ok(false);
+    }
+    let host = c.known(k)?;
+    Ok(host.as_f32().is_some_and(|v| !v.is_empty() && v.iter().all(|&x| x == f32::NEG_INFINITY)))
+}
+
+/// s·a + (1 − s)·b for a gate s of 0 or 1: one product is exactly 0, the other exact, and so the sum.
+fn blend(c: &mut Call) -> Done {
+    let gate = c.truth(0)?;
+    let zero = |c: &Call, k: usize| -> Result<bool, Problem> {
+        Ok(c.is_constant(k)? && c.known(k)?.as_f32().is_some_and(|v| v.iter().all(|&x| x == 0.0)))
+    };
+    let boolean = c.dtype(1)? == crate::data::DType::Bool;
+    if !boolean && !c.is_float(1)? {
+        return Err(unsupported("integers chosen by a comparison of floating-point data"));
+    }
+    let (sa, sb) = (c.shape(1)?, c.shape(2)?);
+    let shape = broadcast_shape(&broadcast_shape(&c.sizes(gate), &sa)?, &sb)?;
+    let gate = c.expand(gate, &shape)?;
+    let side = |c: &mut Call, k: usize| if boolean { c.truth(k) } else { c.graph(k) };
+    let first = if zero(c, 1)? {
+        None
+    } else {
+        let a = side(c, 1)?;
+        Some(c.binary(ops::Mul, gate, a)?)
+    };
+    let second = if zero(c, 2)? {
+        None
+    } else {
+        let b = side(c, 2)?;
+        let one = c.scalar("one", 1.0);
+        let rest = c.binary(ops::Sub, one, gate)?;
+        Some(c.binary(ops::Mul, rest, b)?)
+    };
+    let y = match (first, second) {
+        (Some(a), Some(b)) => c.binary(ops::Add, a, b)?,
+        (Some(y), None) | (None, Some(y)) => y,
+        (None, None) => {
+            let n = shape.iter().product();
+            c.tensor("zero", shape, vec![0.0; n])
+        }
+    };
+    if boolean {
+        c.set_truth(y);
+    } else {
+        c.set(0, y);
+    }
     Ok(())
 }
 
@@ -517,7 +588,7 @@ pub(super) fn depth_to_space(c: &mut Call) -> Done {
     c.moved(out, index)
 }
 
-/// SpaceToDepth: the inverse of DepthToSpace in order DCR.
+/// SpaceToDepth: the inverse of DepthToSpace.
 pub(super) fn space_to_depth(c: &mut Call) -> Done {
     let shape = c.shape(0)?;
     let b = usize::try_from(c.int("blocksize", 0)?).ok().filter(|&b| b > 0).ok_or_else(|| invalid("blocksize"))?;
@@ -526,8 +597,13 @@ pub(super) fn space_to_depth(c: &mut Call) -> Done {
         return Err(format!("sizes {h} and {w} aren't multiples of {b}").into());
     }
     let out = vec![n, ch * b * b, h / b, w / b];
+    let crd = match c.text("mode", "DCR")?.as_str() {
+        "DCR" => false,
+        "CRD" => true,
+        other => return Err(invalid(format!("mode \"{other}\""))),
+    };
     let index = from_fn(&out, |i| {
-        let (block, channel) = (i[1] / ch, i[1] % ch);
+        let (block, channel) = if crd { (i[1] % (b * b), i[1] / (b * b)) } else { (i[1] / ch, i[1] % ch) };
         Some(((i[0] * ch + channel) * h + i[2] * b + block / b) * w + i[3] * b + block % b)
     });
     c.moved(out, index)

@@ -58,5 +58,5 @@ pub(super) fn finish(
     let seeds = seeds.into_iter().map(|(n, v, t)| (n, last(v), t)).collect();
     leaves.iter_mut().for_each(|l| l.id = last(l.id));
     leaves.sort_by_key(|l| l.id);
-    Lowered { graph, outputs, exact_outputs, seeds, leaves, notes }
+    Lowered { graph, outputs, exact_outputs, seeds, leaves, notes, drawn: Vec::new(), gradients: Vec::new() }
 }

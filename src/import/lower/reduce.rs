@@ -110,7 +110,7 @@ fn log_sum_exp(c: &mut Call, rows: ValueId) -> Result<ValueId, Problem> {
 }
 
 /// Π from left to right, one multiplication after the other.
-fn product(c: &mut Call, rows: ValueId) -> Result<ValueId, Problem> {
+pub(super) fn product(c: &mut Call, rows: ValueId) -> Result<ValueId, Problem> {
     let shape = c.sizes(rows);
     let n = shape.last().copied().unwrap_or(1);
     let outer: Vec<usize> = shape[..shape.len() - 1].to_vec();

@@ -27,7 +27,7 @@ pub(super) fn tile_rows<S: Simd>() -> usize {
 /// Where the results of a tile go. `parts` are the tile's results of earlier chunks that are due to
 /// be added, the most recent first.
 pub(super) struct Out<'a> {
-    /// Addresses of earlier results, each a tile of `tile_rows` rows of `width` numbers.
+    /// Addresses of earlier results, each a tile of `tile_rows` rows of VECTORS vectors.
     pub parts: &'a [*const f32],
     /// Address of the result.
     pub to: *mut f32,

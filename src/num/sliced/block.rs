@@ -79,6 +79,9 @@ impl<'p> Block<'p> {
         }
         let at = (i - self.rows.start) * self.columns.len() + (j - self.columns.start);
         let mut radius = self.carried[at];
+        let per_line = |cut: Option<i64>| cut.map_or(Mag::ZERO, |e| Mag::count(k) * Mag::exp2(e));
+        let mut lost = per_line(c.cut().filter(|_| r.digits > 0).map(|e| e + r.size_scale))
+            + per_line(r.cut().filter(|_| c.digits > 0).map(|e| e + c.size_scale + 1));
         let beta = i64::from(beta);
         // Digits s of a meet those of b from T − s on, which make up at most 2^(F−β(T−s))·(1 + 2^−10), and
         // |digit s| ≤ 2^(E−βs): together 2^(E+F−βT)·(1 + 2^−10) for each such s and each l.
@@ -88,11 +91,13 @@ impl<'p> Block<'p> {
                 return None;
             }
             let each = Mag::exp2(r.top + c.top - beta * kept as i64) * Mag::of(1.0 + 1.0 / 1024.0);
-            radius += Mag::count(left_out) * Mag::count(k) * each;
+            let left_out = Mag::count(left_out) * Mag::count(k) * each;
+            radius += left_out;
+            lost += left_out;
         }
         // weight w counts 2^(E+F+2−β(w+2))
         let unit = if r.digits > 0 && c.digits > 0 { r.top + c.top + 2 - beta * (kept as i64 + 1) } else { 0 };
-        Some(Entry { sums: &self.sums, at, unit, radius })
+        Some(Entry { sums: &self.sums, at, unit, radius, lost })
     }
 }
 

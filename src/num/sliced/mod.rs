@@ -74,13 +74,23 @@ pub(super) fn products<'a>(
                 let i = plan.rows.at[*p];
                 for q in qs.clone() {
                     let j = plan.columns.at[q];
-                    let entry = block.entry(*p, q).and_then(|e| finish(balls, total, &plan, &e, bias(i, j)));
+                    let entry = block.entry(*p, q).and_then(|e| {
+                        let ball = finish(balls, total, &plan, &e, bias(i, j))?;
+                        // what a wide line lost may drown an entry that its definition gives sharply
+                        (e.lost + e.lost <= e.radius || sharp(&ball, balls.prec)).then_some(ball)
+                    });
                     row[j] = Some(entry.unwrap_or_else(|| by_dot(i, j)));
                 }
             });
         }
     }
     out.into_iter().map(|b| b.expect("blocks cover the product")).collect()
+}
+
+/// Is the radius small beside the midpoint?
+fn sharp(b: &Ball, prec: u32) -> bool {
+    let small = |e: i32| b.rad <= Mag::exp2(i64::from(e) - i64::from(prec / 4));
+    b.rad.is_zero() || b.mid.get_exp().is_some_and(small)
 }
 
 /// What the GEMMs say of an entry.
@@ -92,6 +102,8 @@ struct Entry<'a> {
     unit: i64,
     /// Everything but the last rounding.
     radius: Mag,
+    /// What of it comes from cut digits and products left out, at most.
+    lost: Mag,
 }
 
 /// The ball of an entry; `None` where MPFR has to say what it is.

@@ -111,6 +111,11 @@ impl Line {
         self
     }
 
+    /// Where digits end, if something stands beyond.
+    pub fn cut(&self) -> Option<i64> {
+        self.truncated.then_some(self.tail)
+    }
+
     /// Does the line carry an error of its own?
     pub fn carries(&self) -> bool {
         !self.wild && (!self.rad.is_zero() || self.truncated)
