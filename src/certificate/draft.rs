@@ -10,6 +10,7 @@ impl Certificate {
     pub fn new(model: Model, inputs: Inputs, rounding: RoundingModel, exact: ExactPass, env: Environment) -> Self {
         Certificate {
             schema: SCHEMA.into(),
+            digest: None,
             verdict: ModelVerdict::Undecided,
             decision_rule: DecisionRule { policy: "default".into(), ..DecisionRule::default() },
             summary: Summary::default(),
@@ -64,6 +65,8 @@ impl Gradient {
             limit: Num::ZERO,
             margin: None,
             verdict: Status::Undecided,
+            breaches: Vec::new(),
+            waiver: None,
             warnings: Vec::new(),
             worst: None,
             terms: None,

@@ -171,11 +171,13 @@ fn furnish(c: &mut Certificate) {
     c.graph = GraphSize { leaves: 12, primitive_nodes: 17, onnx_nodes: 14 };
     c.gates = Gates { total: 38_912, undecided: 3, differing: 0, ties: 512, unresolved: 0 };
     for (k, &(node, op, norm, reads)) in NODES.iter().enumerate() {
-        let observed = around(norm * 2e-7, 1e-4);
+        // Digits are lost with depth.
+        let rel = 8e-8 * 1.9f64.powi(k as i32);
+        let observed = around(norm * rel, 1e-4);
         let spec_norm = around(norm, 1e-12);
         let figures = Figures { max_abs: norm, spec_norm, observed };
         let mut layer = ForwardLayer::new(node, op, &[32, 16 + k], figures);
-        layer.bound(Rung::Portable, Mag::of(norm * 4e-6), Some(observed));
+        layer.bound(Rung::Portable, Mag::of(norm * rel * 20.0), Some(observed));
         layer.inputs = reads.iter().map(|&r| text(r)).collect();
         if node == "/features/1/Relu" {
             layer.gates = c.gates;
@@ -262,6 +264,15 @@ pub(crate) fn not_certified() -> Certificate {
     zero.bound(Rung::Portable, Mag::INFINITY, Some(zero.observed));
     zero.bound(Rung::Direct, Mag::of(3e-9), Some(zero.observed));
     furnish(&mut c);
+    // The forward nodes of this model.
+    c.model.file = text("net.onnx");
+    c.forward.truncate(7);
+    let nodes = ["conv1/Conv", "relu1/Relu", "fc1/Gemm", "relu2/Relu", "fc2/Gemm", "small/MatMul", "loss/ReduceMean"];
+    for (k, node) in nodes.iter().enumerate() {
+        c.forward[k].node = format!("/net/{node}");
+        c.forward[k].op = node.split('/').next_back().map_or_else(String::new, text);
+        c.forward[k].inputs = nodes[..k].last().map(|n| format!("/net/{n}")).into_iter().collect();
+    }
     c.inputs.source = InputSource::Synthetic;
     c.inputs.file = None;
     c.inputs.random_seed = Some(text("18446744073709551615"));
@@ -345,5 +356,19 @@ pub(crate) fn hostile() -> Certificate {
     c.seed[0].output = text(bad);
     c.reproduce = vec![text(bad)];
     c.warnings = vec![text(bad)];
+    c.decision_rule.limits = vec![LimitRule {
+        pattern: text(bad),
+        max_rel: Num::new(1e-4),
+        max_abs: Num::new(1e-3),
+        min_correct_digits: Num::new(3.0),
+        max_undecided_gates: Some(7),
+        forbid_vacuous: Some(true),
+        require_rung: Some(Rung::Portable),
+    }];
+    c.decision_rule.waivers = vec![Waiver { pattern: text(bad), reason: text(bad), expires: text("2026-12-31") }];
+    c.decision_rule.waivers_judged_on = Some(text("2026-01-31"));
+    c.gradients[0].breaches = vec![text(bad)];
+    c.gradients[0].waiver = Some(text(bad));
+    c.seal();
     c
 }

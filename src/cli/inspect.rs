@@ -11,7 +11,7 @@ use crate::import::{self, Inputs, Lowered, OnnxModel, Options, Source};
 use crate::ir::LeafKind;
 use crate::num::environment;
 use crate::seed::Seed;
-use crate::session::{self, Failure, InputChoice, Loaded, Request};
+use crate::session::{self, Failure, Loaded, Request};
 
 pub(super) fn run(args: &Inspect) -> Result<Exit, Failure> {
     threads(&args.run)?;
@@ -20,7 +20,7 @@ pub(super) fn run(args: &Inspect) -> Result<Exit, Failure> {
     if graph.inputs.is_none() {
         graph.random.get_or_insert(0);
     }
-    let request = request::of(&graph, None)?;
+    let request = request::of(&graph, None, None)?;
     let (loaded, unseeded) = load(&request)?;
     let checks = invariants(&loaded.lowered)?;
     let mut text = String::new();
@@ -47,10 +47,7 @@ fn load(request: &Request) -> Result<(Loaded, Option<String>), Diagnostics> {
         return Err(problems);
     }
     let model = import::read(&request.model)?;
-    let inputs = match &request.inputs {
-        InputChoice::Path(p) => Inputs::read(p, &model)?,
-        InputChoice::Random { seed, sizes } => Inputs::synthetic(&model, *seed, sizes)?,
-    };
+    let inputs = request.inputs.read(&model)?;
     let options = Options {
         seed: import::Seed::None,
         params: request.params.clone(),

@@ -230,9 +230,7 @@ impl Decoder<'_> {
         }
         let outer: HashSet<&str> = visible.iter().map(String::as_str).collect();
         let file = self.file;
-        let describe = |d: Diagnostic, n: &Node| {
-            d.file(file).node(n.label(), n.full_op(), n.opset)
-        };
+        let describe = |d: Diagnostic, n: &Node| d.file(file).node(n.label(), n.full_op(), n.opset);
         sort(nodes, &outer, &describe, &mut self.problems)
     }
 

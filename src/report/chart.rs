@@ -155,8 +155,9 @@ pub(super) fn lay_out(input: Input) -> Chart {
     let right = width - legend - 12.0 - SCALE * scales;
     // Room for slanted names: about 6 px a character, times the sine of the slant.
     let longest = input.names.iter().map(|s| short(s).chars().count()).max().unwrap_or(0);
+    let level = many || 6.6 * longest as f64 * n as f64 <= right - left;
     let slant: f64 = if n <= 14 { 45.0 } else { 65.0 };
-    let room = if many { 24.0 } else { 18.0 + 6.0 * longest as f64 * slant.to_radians().sin() };
+    let room = if level { 24.0 } else { 18.0 + 6.0 * longest as f64 * slant.to_radians().sin() };
     let bottom = height - room;
     let x = |i: usize| left + (right - left) * (i as f64 + 0.5) / n.max(1) as f64;
     let (lowest, highest) = input.range;
@@ -209,8 +210,8 @@ pub(super) fn lay_out(input: Input) -> Chart {
         right: px(right),
         top: px(top),
         bottom: px(bottom),
-        label_turn: if many { "0".into() } else { px(-slant) },
-        label_anchor: if many { "middle" } else { "end" },
+        label_turn: if level { "0".into() } else { px(-slant) },
+        label_anchor: if level { "middle" } else { "end" },
         ticks: input.ticks.into_iter().map(|(v, left, right)| Tick { at: px(y(v)), left, right }).collect(),
         labels,
         references: references
@@ -225,7 +226,7 @@ pub(super) fn lay_out(input: Input) -> Chart {
             .map(|(t, dx)| Label { at: format!("{} {}", px(right + dx), px(top - 14.0)), text: (*t).into() })
             .collect(),
         outer: outer.collect(),
-        bars: input.bars.iter().enumerate().map(bar).collect(),
+        bars: input.bars.iter().enumerate().filter(|(_, (_, value, _))| *value > 0.0).map(bar).collect(),
         title: input.title,
         desc: input.desc,
         left_title: input.left_title,

@@ -6,7 +6,8 @@ use super::cell::{self, Cell, Mark};
 use super::chart::{self, Chart};
 use super::gradients::{rung_name, rungs};
 use super::graph;
-use crate::certificate::{Certificate, Num, Rung};
+use super::layers::PRINTED;
+use crate::certificate::{Certificate, Num, Rung, decimal};
 
 /// Width of the page's column, in CSS pixels.
 const WIDTH: f64 = 1180.0;
@@ -17,6 +18,8 @@ const ALL_DIGITS: f64 = 7.22;
 #[derive(Template)]
 #[template(path = "report/charts.html")]
 pub(super) struct Charts {
+    /// Are the tables left out of print?
+    long: bool,
     errors: Option<Drawn>,
     left_out: String,
     heads: Vec<&'static str>,
@@ -72,6 +75,7 @@ pub(super) fn charts(c: &Certificate) -> Charts {
     let depth = c.forward.iter().enumerate();
     let nodes = graph::nodes(c);
     Charts {
+        long: c.gradients.len() > PRINTED,
         errors: errors(c, &present),
         left_out: if left_out == 0 { String::new() } else { cell::count(left_out as u64) },
         heads: present.iter().filter(|&&r| r != Rung::Direct).map(|&r| rung_name(r)).collect(),
@@ -315,12 +319,14 @@ fn margins(c: &Certificate) -> Option<Drawn> {
     let top = counts.iter().max().copied().unwrap_or(0).max(1);
     let step = top.div_ceil(5);
     let tick = |n: usize| (n as f64, cell::count(n as u64), String::new());
+    let edge = |k: i32| match k {
+        -2..=2 => decimal::full(10f64.powi(k)),
+        _ => format!("1e{k}"),
+    };
     let name = |&b: &i32| match b {
         -9 => "≤ 1e-9".to_string(),
         6 => "> 1e5".to_string(),
-        0 => "0.1 – 1".to_string(),
-        1 => "1 – 10".to_string(),
-        _ => format!("1e{} – 1e{b}", b - 1),
+        _ => format!("{} – {}", edge(b - 1), edge(b)),
     };
     let bar = |(b, n): (&i32, &usize)| {
         let figure = if *n == 0 { String::new() } else { cell::count(*n as u64) };

@@ -62,7 +62,7 @@ fn the_graph_is_drawn_with_its_lines() {
     assert!(svg.contains("#11 /loss (SoftmaxCrossEntropyLoss)"));
     // One line passes by a node: it ends in an arrow.
     assert_eq!(svg.matches("m-5-3l5 3l-5 3").count(), 1);
-    assert!(html.contains("<td class=\"l\">#3, #4</td>"), "the twin has the same lines");
+    assert!(html.contains("<td class=\"l\">#3, #4"), "the twin has the same lines");
     let deep = render(&example::deep(300));
     assert!(deep.contains(">#17<") && deep.contains("class=\"unprinted\"") && !html.contains("class=\"unprinted\""));
 }
@@ -73,8 +73,10 @@ fn margins_stand_in_decades() {
     let svg = &html[html.find("<svg id=\"margin-chart\"").unwrap()..];
     let svg = &svg[..svg.find("</svg>").unwrap()];
     let bars = |class: &str| svg.matches(&format!("<g class=\"bin {class}\">")).count();
-    assert!(bars("pass") >= 3 && bars("fail") >= 1, "{} {}", bars("pass"), bars("fail"));
-    assert!(svg.contains(">6</text>") && svg.contains("1e-4 – 1e-3"), "six gradients are far within");
+    assert!(bars("pass") == 2 && bars("fail") == 1, "{} {}", bars("pass"), bars("fail"));
+    for text in [">1e-4 – 1e-3<", ">0.01 – 0.1<", ">1 – 10<", ">100 – 1e3<"] {
+        assert!(svg.contains(text), "{text}");
+    }
 }
 
 #[test]

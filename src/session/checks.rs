@@ -122,9 +122,9 @@ const CROSS_CHECK: f64 = 1e-3;
 
 /// Another program's reading of the same file. A difference stays undecided: a value that is all
 /// rounding errors differs as well.
-pub fn cross_check(loaded: &Loaded, p: &Passes) -> Check {
+pub fn cross_check(loaded: &Loaded, values: &[Tensor]) -> Check {
     let named: HashMap<&str, ValueId> = loaded.lowered.graph.named().collect();
-    let value = |name: &str| named.get(name).map(|v| p.values[v.index()].clone());
+    let value = |name: &str| named.get(name).map(|v| values[v.index()].clone());
     let c = crosscheck::tract(&loaded.model, &loaded.inputs, &value);
     let (result, mut evidence) = if c.compared == 0 {
         (Status::NotApplicable, "nothing compared".to_string())
@@ -161,7 +161,8 @@ pub fn budget(p: &Passes) -> Option<Check> {
         worst = worst.max(((parts - error).abs() - open).max(0.0) / scale);
     }
     let holds = worst <= 1e-6;
-    let figures = format!("{} gradients; parts and error differ by {worst:.1e} of the error at most", budget.entries.len());
+    let figures =
+        format!("{} gradients; parts and error differ by {worst:.1e} of the error at most", budget.entries.len());
     Some(check(CheckKind::CrossCheck, "the error budget adds up to the error", holds, figures))
 }
 

@@ -2,10 +2,11 @@
 
 use super::figures::{self, TensorFigures};
 use super::{Failure, Loaded, Passes, Request, checks};
+use crate::certificate::policy::source_date;
 use crate::certificate::{
-    Assumption, Assurance, Bound, Bounds, Certificate, Contribution, Elementary, Enclosure, Environment, Exact,
-    ExactPass, Figures, ForwardLayer, Gates, Gradient, GraphSize, InputSource, Inputs, Limits, Loss, Model, Num, Opset,
-    Output, Reduction, Region, RoundingModel, Rule, Rung, Seed, Status, TensorInfo, Terms, UndecidedGate,
+    Assumption, Assurance, Bound, Bounds, Certificate, Check, Contribution, Elementary, Enclosure, Environment, Exact,
+    ExactPass, Figures, ForwardLayer, Gates, Gradient, GraphSize, InputSource, Inputs, Loss, Model, Num, Opset, Output,
+    Reduction, Region, RoundingModel, Rule, Rung, Seed, Status, TensorInfo, Terms, UndecidedGate,
 };
 use crate::chain::Site;
 use crate::error::Diagnostics;
@@ -40,37 +41,49 @@ pub fn certificate(request: &Request, loaded: &Loaded, p: &Passes) -> Result<Cer
     c.checks = checks::invariants(graph, &p.seeds).map_err(Diagnostics::from)?;
     c.checks.extend(checks::claims(loaded, p));
     c.checks.extend(checks::budget(p));
-    let cross = checks::cross_check(loaded, p);
-    if cross.result == Status::Undecided {
-        c.warnings.push(format!("another program computes other values: {}", cross.evidence));
-    }
+    let cross = checks::cross_check(loaded, &p.values);
+    c.warnings.extend(disagreement(&cross));
     c.checks.push(cross);
     let largest = c.gradients.iter().map(|g| g.spec_norm.lo()).fold(0.0, f64::max);
-    let limits: Vec<(ValueId, f64)> = p
-        .parameters
-        .iter()
-        .zip(&c.gradients)
-        .map(|(&v, g)| (v, Limits::default().limit(g.spec_norm.lo(), largest)))
-        .collect();
+    let limit = |g: &Gradient| request.policy.limit(&[&g.name, &g.layer, &g.node], g.spec_norm.lo(), largest);
+    let limits: Vec<(ValueId, f64)> = p.parameters.iter().zip(&c.gradients).map(|(&v, g)| (v, limit(g))).collect();
     c.checks.push(checks::controls(p, graph, &limits));
     c.assumptions = assumptions();
     c.rules = rules(graph);
-    for note in &loaded.lowered.notes {
-        let at = if note.nodes.is_empty() { String::new() } else { format!(" ({})", note.nodes.join(", ")) };
-        let list = if note.warning { &mut c.warnings } else { &mut c.notes };
-        list.push(format!("{}{at}", note.what));
-    }
+    let (warnings, notes) = remarks(loaded);
+    c.warnings.extend(warnings);
+    c.notes.extend(notes);
     c.reproduce = vec![request.reproduce.clone()];
-    c.decide(Limits::default())?;
+    c.date = source_date();
+    c.decide_by(&request.policy)?;
+    c.seal();
     Ok(c)
 }
 
+/// The warning that belongs to a cross-check.
+pub(crate) fn disagreement(cross: &Check) -> Option<String> {
+    let differs = cross.result == Status::Undecided;
+    differs.then(|| format!("another program computes other values: {}", cross.evidence))
+}
+
+/// What the importer has to say: warnings and notes.
+pub(crate) fn remarks(loaded: &Loaded) -> (Vec<String>, Vec<String>) {
+    let (mut warnings, mut notes) = (Vec::new(), Vec::new());
+    for note in &loaded.lowered.notes {
+        let at = if note.nodes.is_empty() { String::new() } else { format!(" ({})", note.nodes.join(", ")) };
+        let list = if note.warning { &mut warnings } else { &mut notes };
+        list.push(format!("{}{at}", note.what));
+    }
+    (warnings, notes)
+}
+
 /// Last component of a path.
-fn base(path: &str) -> String {
+pub(crate) fn base(path: &str) -> String {
     Path::new(path).file_name().map_or_else(|| path.to_owned(), |n| n.to_string_lossy().into_owned())
 }
 
-fn model(loaded: &Loaded) -> Model {
+/// The model, as the certificate names it.
+pub(crate) fn model(loaded: &Loaded) -> Model {
     let m = &loaded.model;
     let parameters: Vec<_> = loaded.lowered.parameters().collect();
     let graph = &loaded.lowered.graph;
@@ -85,7 +98,8 @@ fn model(loaded: &Loaded) -> Model {
     }
 }
 
-fn inputs(loaded: &Loaded) -> Inputs {
+/// The inputs, as the certificate names them.
+pub(crate) fn inputs(loaded: &Loaded) -> Inputs {
     let i = &loaded.inputs;
     let (source, file, random_seed) = match &i.source {
         Source::Archive(f) => (InputSource::File, Some(base(f)), None),
@@ -100,7 +114,8 @@ fn inputs(loaded: &Loaded) -> Inputs {
     Inputs { source, file, random_seed, sha256: i.sha256.clone(), tensors: tensors.collect() }
 }
 
-fn seeds(request: &Request, loaded: &Loaded) -> Vec<Seed> {
+/// The cotangents put on the outputs.
+pub(crate) fn seeds(request: &Request, loaded: &Loaded) -> Vec<Seed> {
     let given = |name: &str| request.cotangents.iter().find(|(n, _)| n == name);
     loaded
         .lowered
@@ -136,7 +151,8 @@ fn losses(loaded: &Loaded, p: &Passes) -> Vec<Loss> {
         .collect()
 }
 
-fn rounding() -> RoundingModel {
+/// The arithmetic of this run.
+pub(crate) fn rounding() -> RoundingModel {
     let line = |what: &str, tree: String, fma: bool| Reduction { what: what.into(), tree, fma };
     let ulps = Num::of(elementary::ULPS);
     let established = "binary64 kernels within 2^-48 relatively, rounded once; measured against MPFR";
@@ -207,7 +223,7 @@ fn environment() -> Environment {
 }
 
 /// Indices of the ONNX nodes that primitives came from.
-fn onnx_nodes(graph: &RevGraph) -> BTreeSet<usize> {
+pub(crate) fn onnx_nodes(graph: &RevGraph) -> BTreeSet<usize> {
     graph.nodes().iter().map(|n| n.origin).collect()
 }
 
@@ -280,17 +296,37 @@ fn figures_of(f: &TensorFigures) -> Figures {
     Figures { max_abs: f.max_abs, spec_norm: f.norm, observed: f.observed }
 }
 
+/// How a parameter goes by.
+pub(crate) struct Identity<'a> {
+    /// The parameter.
+    pub name: &'a str,
+    /// Its layer.
+    pub layer: &'a str,
+    /// Operator of the ONNX node that reads it.
+    pub op: &'a str,
+    /// Name of that node.
+    pub node: &'a str,
+}
+
+impl<'a> Identity<'a> {
+    /// Of a leaf.
+    pub(crate) fn of(loaded: &'a Loaded, v: ValueId) -> Identity<'a> {
+        let graph = &loaded.lowered.graph;
+        let info = loaded.lowered.leaves.iter().find(|l| l.id == v);
+        let reader = graph.nodes().iter().find(|n| n.operands.contains(&v)).map(|n| &graph.origins()[n.origin]);
+        let (node, op) = reader.map_or(("", ""), |o| (o.node.as_str(), o.op.as_str()));
+        let layer = info.map_or("", |l| l.layer.as_str());
+        Identity { name: &graph.leaves()[v.index()].name, layer, op, node }
+    }
+}
+
 fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, k: usize, v: ValueId) -> Gradient {
     let graph = &loaded.lowered.graph;
-    let leaf = &graph.leaves()[v.index()];
-    let info = loaded.lowered.leaves.iter().find(|l| l.id == v);
     let run = p.gradient(graph, v);
     let spec = p.exact.gradients[k].1.as_ref();
     let f = figures::of_balls(&run.data, spec);
-    // The ONNX node that reads the parameter.
-    let reader = graph.nodes().iter().find(|n| n.operands.contains(&v)).map(|n| &graph.origins()[n.origin]);
-    let (node, op) = reader.map_or(("", ""), |o| (o.node.as_str(), o.op.as_str()));
-    let mut g = Gradient::new(&leaf.name, info.map_or("", |l| l.layer.as_str()), op, node, &run.shape, figures_of(&f));
+    let who = Identity::of(loaded, v);
+    let mut g = Gradient::new(who.name, who.layer, who.op, who.node, &run.shape, figures_of(&f));
     let ladder = |l: &super::passes::Ladder| l.backward.total[v.index()].as_ref().map_or(Mag::ZERO, |e| e.max());
     rung(&mut g, Rung::Portable, ladder(&p.portable), f.observed);
     rung(&mut g, Rung::Schedule, ladder(&p.schedule), f.observed);
@@ -446,7 +482,7 @@ fn forward(loaded: &Loaded, p: &Passes, table: &GateTable) -> Vec<ForwardLayer> 
 }
 
 /// Names of the other ONNX nodes whose values the primitives `nodes` of one ONNX node read.
-fn nodes_read(graph: &RevGraph, nodes: &[usize], origin: usize) -> Vec<String> {
+pub(crate) fn nodes_read(graph: &RevGraph, nodes: &[usize], origin: usize) -> Vec<String> {
     let mut read: Vec<usize> = Vec::new();
     for producer in nodes.iter().flat_map(|&k| &graph.nodes()[k].operands).filter_map(|&v| graph.node(v)) {
         if producer.origin != origin && !read.contains(&producer.origin) {
@@ -497,7 +533,8 @@ fn output(graph: &RevGraph, p: &Passes, name: &str, v: ValueId, balls: &crate::i
     }
 }
 
-fn assumptions() -> Vec<Assumption> {
+/// What the claim rests on.
+pub(crate) fn assumptions() -> Vec<Assumption> {
     let of = |layer, text: &str, source: &str| Assumption { layer, text: text.into(), source: source.into() };
     vec![
         of(
@@ -543,7 +580,7 @@ fn assumptions() -> Vec<Assumption> {
 }
 
 /// The rules of the primitives that this graph uses.
-fn rules(graph: &RevGraph) -> Vec<Rule> {
+pub(crate) fn rules(graph: &RevGraph) -> Vec<Rule> {
     let used: BTreeSet<&str> = graph.nodes().iter().map(|n| n.op.name()).collect();
     used.into_iter()
         .filter_map(|name| {

@@ -1,15 +1,15 @@
 //! From a request to a certificate: reads, lowers, runs all passes, and puts the figures together.
 
 mod checks;
-mod document;
+pub(crate) mod document;
 mod dump;
-mod figures;
+pub(crate) mod figures;
 mod passes;
 
-pub use checks::invariants;
+pub use checks::{cross_check, invariants};
 pub use passes::Passes;
 
-use crate::certificate::{Certificate, ToolBug};
+use crate::certificate::{Certificate, Policy, ToolBug};
 use crate::data::HostTensor;
 use crate::error::{Diagnostic, Diagnostics};
 use crate::import::{self, Cotangent, Inputs, Lowered, OnnxModel, Options};
@@ -22,6 +22,8 @@ use std::path::PathBuf;
 pub enum InputChoice {
     /// An npz archive or a folder of ONNX tensors.
     Path(PathBuf),
+    /// Values that are there already.
+    Given(Inputs),
     /// Synthetic values, with sizes for dynamic dimensions by name.
     Random {
         /// Seed of the generator.
@@ -29,6 +31,17 @@ pub enum InputChoice {
         /// Sizes of named dimensions.
         sizes: BTreeMap<String, usize>,
     },
+}
+
+impl InputChoice {
+    /// The values, checked against what the model states.
+    pub fn read(&self, model: &OnnxModel) -> Result<Inputs, Diagnostics> {
+        match self {
+            InputChoice::Path(p) => Inputs::read(p, model),
+            InputChoice::Given(i) => Ok(i.clone()),
+            InputChoice::Random { seed, sizes } => Inputs::synthetic(model, *seed, sizes),
+        }
+    }
 }
 
 /// What is to be certified.
@@ -46,6 +59,8 @@ pub struct Request {
     pub freeze: Vec<String>,
     /// Every input entry may move by this much: asks for scales over the region.
     pub region: Option<f64>,
+    /// What decides.
+    pub policy: Policy,
     /// Command line that makes this certificate again, as the report shows it.
     pub reproduce: String,
 }
@@ -104,20 +119,13 @@ pub struct Loaded {
 /// Reads and lowers.
 pub fn load(request: &Request) -> Result<Loaded, Diagnostics> {
     let model = import::read(&request.model)?;
-    let inputs = match &request.inputs {
-        InputChoice::Path(p) => Inputs::read(p, &model)?,
-        InputChoice::Random { seed, sizes } => Inputs::synthetic(&model, *seed, sizes)?,
-    };
+    let inputs = request.inputs.read(&model)?;
     let seed = match request.cotangents.as_slice() {
         [] => import::Seed::Loss,
         given => import::Seed::Given(given.to_vec()),
     };
-    let options = Options {
-        seed,
-        params: request.params.clone(),
-        freeze: request.freeze.clone(),
-        ..Options::default()
-    };
+    let options =
+        Options { seed, params: request.params.clone(), freeze: request.freeze.clone(), ..Options::default() };
     let lowered = import::lower(&model, &inputs, &options)?;
     Ok(Loaded { model, inputs, lowered })
 }

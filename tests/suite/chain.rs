@@ -20,6 +20,7 @@ fn request(model: &str) -> Request {
         params: Vec::new(),
         freeze: Vec::new(),
         region: None,
+        policy: Default::default(),
         reproduce: String::new(),
     }
 }

@@ -1,11 +1,16 @@
 //! The one integration test binary: linking MPFR and tract is slow.
 
+#[cfg(unix)]
+mod browser;
 mod chain;
 mod cli;
 mod corpus;
 mod crosscheck;
 mod decode;
+mod gate;
 mod gradients;
 mod laws;
 mod models;
 mod node_tests;
+#[cfg(unix)]
+mod webdriver;
