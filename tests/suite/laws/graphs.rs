@@ -5,7 +5,7 @@ use super::loose::Loose;
 use super::rng::Rng;
 use super::seeds;
 use super::values::narrow_within;
-use certify::bounds::{self, Errors, Evidence, literal};
+use certify::bounds::{self, Backward, Errors, Evidence, literal};
 use certify::ir::{Array, Index, Leaf, LeafKind, Tensor, ValueId, elements};
 use certify::num::format::BINARY32;
 use certify::num::{Arith, Ball, Elementary, Interval, Mag, Rounded, Ties};
@@ -190,7 +190,8 @@ impl Grower {
             }
             _ => {
                 let x = self.rows();
-                self.add(Normalize { epsilon: 1e-5, centred: self.rng.one_in(2) }, &[x]);
+                let centred = self.rng.one_in(2);
+                self.add(Normalize { epsilon: 1e-5, centred }, &[x]);
             }
         }
     }
@@ -328,7 +329,7 @@ impl Tally {
         run: &Run,
         found: &Exact,
         forward: &[Errors],
-        backward: &[Option<Errors>],
+        backward: &Backward,
     ) {
         for (v, ball) in &found.kept {
             let op = graph.node(*v).map_or("leaf", |n| n.op.name());
@@ -340,7 +341,7 @@ impl Tally {
         for (v, ball) in &found.gradients {
             let i = v.index();
             let op = graph.node(*v).map_or("leaf", |n| n.op.name());
-            match (ball, &run.cotangents[i], &backward[i]) {
+            match (ball, &run.cotangents[i], &backward.total[i]) {
                 (Some(ball), Some(run_bar), Some(b)) => {
                     self.within(&format!("{what}, {}: cotangent of {} ({op})", run.what, v.0), run_bar, ball, |i| {
                         b.eps[i]
@@ -404,7 +405,7 @@ fn check(seed: u64, tally: &mut Tally) -> Option<()> {
             if forward[i].eps.iter().all(|e| e.is_finite()) {
                 tally.contains(&format!("scale of value {i}, {}", run.what), &scales[i], &run.values[i]);
             }
-            if let (Some(bar), Some(s), Some(b)) = (&run.cotangents[i], &bars[i], &backward[i])
+            if let (Some(bar), Some(s), Some(b)) = (&run.cotangents[i], &bars[i], &backward.total[i])
                 && b.eps.iter().all(|e| e.is_finite())
             {
                 tally.contains(&format!("scale of cotangent {i}, {}", run.what), s, bar);
