@@ -161,6 +161,7 @@ impl Decoder<'_> {
             if inputs.iter().any(|i| i.name == v.name) {
                 self.problem(Code::Graph, format!("input \"{}\" occurs twice", v.name));
             } else {
+                self.sizes(&v);
                 inputs.push(value_info(v));
             }
         }
@@ -181,6 +182,18 @@ impl Decoder<'_> {
             }
         }
         Graph { name: g.name, nodes, initializers, inputs, outputs }
+    }
+
+    /// Reports a negative size of an input; −1 is what some exporters write for an unknown one.
+    fn sizes(&mut self, v: &pb::ValueInfoProto) {
+        use pb::tensor_shape_proto::dimension::Value as Size;
+        use pb::type_proto::Value;
+        let Some(Value::TensorType(t)) = v.r#type.as_ref().and_then(|t| t.value.as_ref()) else { return };
+        for d in t.shape.iter().flat_map(|s| &s.dim) {
+            if let Some(Size::DimValue(n @ ..=-2)) = d.value {
+                self.problem(Code::Shape, format!("input \"{}\" states the size {n}", v.name));
+            }
+        }
     }
 
     fn nodes(

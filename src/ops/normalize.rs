@@ -32,7 +32,7 @@
 use super::smooth::PORTABLE_ULPS;
 use super::{Approx, Bound, PerOperand, RevNode, flat_rows, rows_of};
 use crate::ir::{Array, Shaped, Tensor};
-use crate::num::format::{half_eta, largest, u};
+use crate::num::format::{half_eta, largest, smallest_normal, u};
 use crate::num::{Arith, Interval, Mag, lemma};
 
 /// Normalises each row.
@@ -170,7 +170,7 @@ impl Normalize {
         let under = self.computed_floor(low, own_sigma);
         // A run's y are its d over their own root mean square: they don't exceed √n either, unless squares
         // underflow and nothing makes up for it.
-        let widest = if self.epsilon >= f32::MIN_POSITIVE && relative.get() < 1e-3 {
+        let widest = if f64::from(self.epsilon) >= smallest_normal() && relative.get() < 1e-3 {
             Mag::count(n).sqrt() * Mag::of(2.01)
         } else {
             Mag::INFINITY

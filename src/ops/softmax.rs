@@ -274,7 +274,8 @@ impl RevNode for Softmax {
                     let local = match y.centre {
                         Centre::Run => {
                             let p = Mag::of_f32(y.run[r * n + i]);
-                            lemma::rounding_of_result(y.run[r * n + i]) + (p + half_eta()) * wide_rel(n) * Mag::of(1.001)
+                            lemma::rounding_of_result(y.run[r * n + i])
+                                + (p + half_eta()) * wide_rel(n) * Mag::of(1.001)
                         }
                         Centre::Spec => own[i],
                     };
@@ -292,8 +293,11 @@ impl RevNode for Softmax {
             let g = |j: usize| (ybar.mag(r * n + j), ybar.eps[r * n + j]);
             let moved: Vec<Mag> = (0..n).map(|j| b.carried(j)).collect();
             // own error of p in a covered run
-            let own: Vec<Mag> =
-                if ybar.run_only() { b.high.iter().map(|&p| p * wide_rel(n) + half_eta()).collect() } else { b.local() };
+            let own: Vec<Mag> = if ybar.run_only() {
+                b.high.iter().map(|&p| p * wide_rel(n) + half_eta()).collect()
+            } else {
+                b.local()
+            };
             // D = Σ p_j ȳ_j: |D|, its carried error, and its own
             let (mut d, mut e_d, mut own_d) = (Mag::ZERO, Mag::ZERO, Mag::ZERO);
             for j in 0..n {
@@ -303,7 +307,8 @@ impl RevNode for Softmax {
                 own_d += own[j] * (m + e);
             }
             let roundings = Mag::count(n + 2) * if ybar.run_only() { Mag::exp2(-52) } else { u() };
-            own_d += roundings * (d + e_d + own_d) + if ybar.run_only() { Mag::ZERO } else { Mag::count(n) * half_eta() };
+            own_d +=
+                roundings * (d + e_d + own_d) + if ybar.run_only() { Mag::ZERO } else { Mag::count(n) * half_eta() };
             (0..n)
                 .map(|i| {
                     let (m, e) = g(i);
@@ -372,7 +377,8 @@ fn probabilities(x: &[Interval]) -> Vec<Interval> {
     let lows: Vec<f64> = x.iter().map(|i| (i.lo - top).exp()).collect();
     let highs: Vec<f64> = x.iter().map(|i| (i.hi - top).exp()).collect();
     let (low_others, high_others) = (all_but_one(&lows), all_but_one(&highs));
-    let slack = expm1((Mag::of(2.0) * Mag::of(top - bottom) + Mag::count(n) + Mag::of(4.0 * PORTABLE_ULPS + 6.0)) * u());
+    let slack =
+        expm1((Mag::of(2.0) * Mag::of(top - bottom) + Mag::count(n) + Mag::of(4.0 * PORTABLE_ULPS + 6.0)) * u());
     (0..n)
         .map(|i| {
             let lo = lows[i] / (high_others[i] + lows[i]);
