@@ -202,8 +202,12 @@ pub struct Certify {
     /// Limits, requirements and waivers (TOML); `certify policy init` writes a commented one
     #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
     pub policy: Option<PathBuf>,
+    /// Keep what the exact pass has found in a file, and go on from it when the run was ended; the file is
+    /// removed when all results are written
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub resume: Option<PathBuf>,
     /// Certify samples one by one: --inputs is a directory of archives, or one archive with several
-    #[arg(long, requires = "inputs", conflicts_with_all = ["report", "dump", "region", "junit", "sarif", "in_toto"])]
+    #[arg(long, requires = "inputs", conflicts_with_all = ["report", "dump", "region", "resume", "junit", "sarif", "in_toto"])]
     pub each: bool,
     /// How many entries of the first axis make a sample, where the model leaves it open
     #[arg(long, value_name = "N", requires = "each", value_parser = clap::value_parser!(u64).range(1..))]

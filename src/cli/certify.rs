@@ -14,7 +14,8 @@ use crate::session::{self, Failure};
 pub(super) fn run(args: &Certify) -> Result<Exit, Failure> {
     let mut files = Files::new(args)?;
     prepare(&args.run)?;
-    let request = request::of(&args.graph, args.region, args.policy.as_deref())?;
+    let mut request = request::of(&args.graph, args.region, args.policy.as_deref())?;
+    request.resume.clone_from(&args.resume);
     let spinner = Spinner::new(args.run.quiet);
     let outcome = session::certify(&request, &spinner)?;
     let certificate = &outcome.certificate;
@@ -34,6 +35,10 @@ pub(super) fn run(args: &Certify) -> Result<Exit, Failure> {
     drop(spinner);
     let text = summary::of(certificate, &files.places());
     files.write()?;
+    if let Some(path) = &args.resume {
+        // done: nobody will go on from here
+        let _ = std::fs::remove_file(path);
+    }
     if !args.run.quiet {
         for w in &certificate.warnings {
             say(&format!("warning: {}\n", printable(w)));

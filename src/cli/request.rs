@@ -55,6 +55,7 @@ pub(super) fn of(args: &GraphArgs, region: Option<f64>, policy: Option<&Path>) -
         params: args.params.clone(),
         freeze: args.freeze.clone(),
         region,
+        resume: None,
         policy: decided_by,
         reproduce: reproduce(args, region, policy),
     })

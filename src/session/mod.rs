@@ -59,6 +59,8 @@ pub struct Request {
     pub freeze: Vec<String>,
     /// Every input entry may move by this much: asks for scales over the region.
     pub region: Option<f64>,
+    /// Keeps what the exact pass has found, and goes on from it.
+    pub resume: Option<PathBuf>,
     /// What decides.
     pub policy: Policy,
     /// Command line that makes this certificate again, as the report shows it.
@@ -95,6 +97,8 @@ impl From<Diagnostic> for Failure {
 pub trait Progress: Sync {
     /// A pass begins.
     fn pass(&self, name: &str);
+    /// Something isn't as asked for, though results are.
+    fn warn(&self, _: &str) {}
 }
 
 /// Says nothing.
@@ -136,7 +140,7 @@ pub fn certify(request: &Request, progress: &dyn Progress) -> Result<Outcome, Fa
     progress.pass("import");
     let loaded = load(request)?;
     let region = request.region.map(Mag::of);
-    let passes = Passes::run(&loaded.lowered, region, progress)?;
+    let passes = Passes::run(&loaded.lowered, region, request.resume.as_deref(), progress)?;
     progress.pass("certificate");
     let certificate = document::certificate(request, &loaded, &passes)?;
     Ok(Outcome { certificate, dump: dump::files(&loaded.lowered, &passes) })

@@ -19,7 +19,8 @@ use crate::runtime::{self, Cotangents};
 use crate::scale;
 use crate::seed::Seed;
 use crate::spec::exact::first_precision;
-use crate::spec::{Exact, exact};
+use crate::spec::{Exact, Journal, exact_with};
+use std::path::Path;
 
 /// Bounds of one rung, forward and backward.
 #[derive(Debug)]
@@ -85,7 +86,12 @@ pub struct Passes {
 
 impl Passes {
     /// Runs them.
-    pub fn run(lowered: &Lowered, region: Option<Mag>, progress: &dyn Progress) -> Result<Passes, Diagnostics> {
+    pub fn run(
+        lowered: &Lowered,
+        region: Option<Mag>,
+        resume: Option<&Path>,
+        progress: &dyn Progress,
+    ) -> Result<Passes, Diagnostics> {
         let graph = &lowered.graph;
         graph.check().unwrap_or_else(|e| panic!("link invariant: {e}"));
         affordable(graph)?;
@@ -110,10 +116,14 @@ impl Passes {
         let outputs: Vec<ValueId> = lowered.outputs.iter().map(|(_, v)| *v).collect();
         let start = first_precision(graph);
         let mut attempts = Vec::new();
-        let found = exact(graph, &seeds, &wanted, &outputs, &parameters, start, |e| {
+        let mut journal = resume.map(|p| Journal::open(p, graph, &seeds, &wanted, start)).transpose()?;
+        let found = exact_with(graph, &seeds, &wanted, &outputs, &parameters, start, journal.as_mut(), |e| {
             attempts.push(e.precision);
             figures::decided(e, &cotangents)
         });
+        if let Some(why) = journal.and_then(|j| j.failure()) {
+            progress.warn(&why);
+        }
         if attempts.last() != Some(&found.precision) {
             attempts =
                 std::iter::successors(Some(start), |p| Some(p * 2)).take_while(|&p| p < found.precision).collect();

@@ -23,6 +23,7 @@ fn request(model: PathBuf, inputs: PathBuf, policy: Policy) -> Request {
         params: Vec::new(),
         freeze: Vec::new(),
         region: None,
+        resume: None,
         policy,
         reproduce: "certify model.onnx --inputs inputs.npz".into(),
     }

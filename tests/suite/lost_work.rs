@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::cli::{INPUTS, certify, place};
+use super::cli::{INPUTS, certify, place, refused};
 
 fn tool(dir: &Path, args: &[&str]) -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_certify"));
@@ -90,4 +90,53 @@ fn the_next_run_is_not_hindered_by_what_a_kill_left() {
     assert_eq!(certify(dir.path(), &args).status, 0);
     assert!(begun.elapsed() < Duration::from_secs(120));
     assert_eq!(fs::read(dir.path().join(".certify-abc.part")).expect("untouched"), b"half");
+}
+
+/// A run that is killed again and again, and goes on each time, ends with the certificate of one that wasn't.
+#[test]
+fn a_run_that_was_killed_goes_on_and_finds_the_same() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    for f in ["digits_mlp.onnx", "digits_mlp.inputs.npz"] {
+        fs::copy(models.join(f), dir.path().join(f)).expect("copied");
+    }
+    let model = ["digits_mlp.onnx", "--inputs", "digits_mlp.inputs.npz", "--quiet"];
+    let begun = Instant::now();
+    assert_eq!(certify(dir.path(), &[&model[..], &["--certificate", "whole.json"]].concat()).status, 0);
+    let whole = begun.elapsed();
+    let resumed = [&model[..], &["--certificate", "c.json", "--resume", "kept"]].concat();
+    let kept = dir.path().join("kept");
+    let (mut kills, mut sizes) = (0, Vec::new());
+    for k in 1..=8u32 {
+        let mut child = tool(dir.path(), &resumed).spawn().expect("it starts");
+        std::thread::sleep(whole.mul_f64(0.12 * f64::from(k)));
+        if child.try_wait().expect("it is there").is_some() {
+            break;
+        }
+        // it may end in this very moment
+        let _ = child.kill();
+        kills += usize::from(!child.wait().expect("it ended").success());
+        sizes.push(fs::metadata(&kept).map_or(0, |m| m.len()));
+    }
+    println!("killed {kills} times; bytes kept: {sizes:?}");
+    assert!(kills > 0, "it was over before the first kill");
+    let run = certify(dir.path(), &resumed);
+    assert_eq!(run.status, 0, "{}", run.err);
+    let read = |f: &str| fs::read(dir.path().join(f)).expect("written");
+    assert!(read("c.json") == read("whole.json"), "another certificate");
+    assert!(!kept.exists(), "the checkpoint stays behind");
+}
+
+#[test]
+fn a_checkpoint_of_something_else_is_refused() {
+    let dir = place();
+    let args = |more: &[&'static str]| [&["m.onnx"][..], &INPUTS, more].concat();
+    fs::write(dir.path().join("notes.txt"), "mine").expect("written");
+    refused(dir.path(), &args(&["--resume", "notes.txt"]), &["error[E020]", "\"notes.txt\" is no checkpoint"]);
+    refused(dir.path(), &args(&["--resume", "m.onnx"]), &["error[E060]", "would overwrite a file that is read"]);
+    refused(
+        dir.path(),
+        &args(&["--resume", "c", "--certificate", "c"]),
+        &["error[E060]", "--resume \"c\" would overwrite --certificate"],
+    );
 }

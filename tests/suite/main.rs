@@ -17,5 +17,6 @@ mod lost_work;
 mod models;
 mod mutations;
 mod node_tests;
+mod supply;
 #[cfg(unix)]
 mod webdriver;
