@@ -20,7 +20,7 @@ pub use draft::Figures;
 pub use number::{Enclosure, Exact, Num};
 pub use rungs::{Bound, Bounds, Covers, Method, Rung, Standing};
 pub use schema::*;
-pub use verdict::{EXIT_TOOL_BUG, Limits, ToolBug, correct_digits, judge};
+pub use verdict::{AGREEMENT, EXIT_TOOL_BUG, Limits, ToolBug, correct_digits, judge};
 
 use crate::error::{Code, Diagnostic};
 

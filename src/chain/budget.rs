@@ -20,7 +20,8 @@ pub struct Budget {
 
 /// The parts of the errors of some gradient entries.
 pub fn budget(table: &Table, sources: &Sources, entries: &[(ValueId, usize)]) -> Budget {
-    let groups: Vec<Vec<usize>> = (0..sources.list.len()).collect::<Vec<_>>().chunks(LANES).map(<[usize]>::to_vec).collect();
+    let groups: Vec<Vec<usize>> =
+        (0..sources.list.len()).collect::<Vec<_>>().chunks(LANES).map(<[usize]>::to_vec).collect();
     let parts: Vec<Vec<(Site, Vec<f64>)>> = groups
         .par_iter()
         .map(|group| {
@@ -38,7 +39,9 @@ pub fn budget(table: &Table, sources: &Sources, entries: &[(ValueId, usize)]) ->
                 .iter()
                 .enumerate()
                 .map(|(lane, &k)| {
-                    let at = |&(v, i): &(ValueId, usize)| moves.cotangents[v.index()].as_ref().map_or(0.0, |a| a.data[i].lanes[lane]);
+                    let at = |&(v, i): &(ValueId, usize)| {
+                        moves.cotangents[v.index()].as_ref().map_or(0.0, |a| a.data[i].lanes[lane])
+                    };
                     (sources.list[k].site, entries.iter().map(at).collect())
                 })
                 .collect()

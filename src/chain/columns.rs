@@ -151,7 +151,8 @@ fn weigh(e: Evidence, table: &Table, s: &Source) -> Vec<Pair> {
         _ => e.cotangents.total[i].as_ref(),
     };
     let top = run.map_or(0.0, |t| t.data.iter().fold(0.0f64, |m, x| m.max(f64::from(x.abs()))));
-    let floor = if s.gamma.is_zero() || s.size.iter().all(|m| m.is_zero()) { Mag::ZERO } else { Mag::of(top) * Mag::exp2(-46) };
+    let floor =
+        if s.gamma.is_zero() || s.size.iter().all(|m| m.is_zero()) { Mag::ZERO } else { Mag::of(top) * Mag::exp2(-46) };
     let pair = |(&size, &prior): (&Mag, &Mag)| {
         let m = size.max(floor);
         [m, m.max(prior)]
@@ -160,11 +161,18 @@ fn weigh(e: Evidence, table: &Table, s: &Source) -> Vec<Pair> {
 }
 
 /// κ of both weights: the columns' rounding at every operation, in units of the error made there.
-fn columns_rounding(e: Evidence, table: &Table, sources: &Sources, weights: &[Vec<Pair>], sums: &Sums) -> Option<[Mag; 2]> {
+fn columns_rounding(
+    e: Evidence,
+    table: &Table,
+    sources: &Sources,
+    weights: &[Vec<Pair>],
+    sums: &Sums,
+) -> Option<[Mag; 2]> {
     let mut kappa = [Mag::ZERO; 2];
     for which in 0..2 {
         let major = |run: &Tensor, sums: &Vec<Pair>| {
-            let at = |i: usize| Major { value: f64::from(run.data[i]), sum: sums.get(i).map_or(Mag::ZERO, |s| s[which]) };
+            let at =
+                |i: usize| Major { value: f64::from(run.data[i]), sum: sums.get(i).map_or(Mag::ZERO, |s| s[which]) };
             Array::new(run.shape.clone(), (0..run.data.len()).map(at).collect())
         };
         let values: Vec<Array<Major>> = e.values.iter().zip(&sums.values).map(|(r, s)| major(r, s)).collect();

@@ -33,7 +33,10 @@ pub struct Probes {
 
 /// SplitMix64 of a counter: the same draw for the same place, whatever the threads do.
 fn draw(seed: u64, a: u64, b: u64, c: u64) -> f64 {
-    let mut z = seed ^ a.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ b.wrapping_mul(0xD1B5_4A32_D192_ED03) ^ c.wrapping_mul(0x8CB9_2BA7_2F3D_8DD7);
+    let mut z = seed
+        ^ a.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        ^ b.wrapping_mul(0xD1B5_4A32_D192_ED03)
+        ^ c.wrapping_mul(0x8CB9_2BA7_2F3D_8DD7);
     for _ in 0..2 {
         z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -58,8 +61,13 @@ pub fn factor(draws: usize, failure: f64) -> f64 {
 /// Estimates Σ|G|m and √Σ(Gm)²/3 for all parameters, m as `size` says.
 pub fn probe(table: &Table, sources: &Sources, size: impl Fn(usize) -> Vec<Mag> + Sync, seed: u64) -> Probes {
     let graph = table.graph;
-    let parameters: Vec<ValueId> =
-        graph.leaves().iter().enumerate().filter(|(_, l)| l.kind == LeafKind::Parameter).map(|(i, _)| ValueId(i as u32)).collect();
+    let parameters: Vec<ValueId> = graph
+        .leaves()
+        .iter()
+        .enumerate()
+        .filter(|(_, l)| l.kind == LeafKind::Parameter)
+        .map(|(i, _)| ValueId(i as u32))
+        .collect();
     let index: BTreeMap<Site, usize> = sources.list.iter().enumerate().map(|(k, s)| (s.site, k)).collect();
     let sizes: Vec<Vec<Mag>> = (0..sources.list.len()).map(&size).collect();
     let sweep = |pass: usize, normal: bool| {
@@ -79,9 +87,19 @@ pub fn probe(table: &Table, sources: &Sources, size: impl Fn(usize) -> Vec<Mag> 
                 }
                 (i, t)
             };
-            Some(sizes[k].iter().enumerate().filter(|(_, m)| !m.is_zero() && m.is_finite()).map(|(i, m)| lanes(i, m.get())).collect())
+            Some(
+                sizes[k]
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, m)| !m.is_zero() && m.is_finite())
+                    .map(|(i, m)| lanes(i, m.get()))
+                    .collect(),
+            )
         });
-        parameters.iter().map(|v| moves.cotangents[v.index()].as_ref().map(|a| a.data.iter().map(|j| j.lanes).collect::<Vec<_>>())).collect::<Vec<_>>()
+        parameters
+            .iter()
+            .map(|v| moves.cotangents[v.index()].as_ref().map(|a| a.data.iter().map(|j| j.lanes).collect::<Vec<_>>()))
+            .collect::<Vec<_>>()
     };
     let gather = |normal: bool, each: fn(f64) -> f64| {
         let mut sums: Vec<Vec<f64>> = parameters.iter().map(|&v| vec![0.0; elements(graph.shape(v))]).collect();

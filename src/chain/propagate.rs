@@ -125,8 +125,9 @@ impl<'a> Table<'a> {
             }
             let Some(n) = graph.node(v) else { continue };
             let want: Vec<bool> = n.operands.iter().map(|o| self.wanted[o.index()]).collect();
-            let entering: Vec<Option<Injection>> =
-                (0..want.len()).map(|operand| want[operand].then(|| inject(Site::Backward { from: v, operand })).flatten()).collect();
+            let entering: Vec<Option<Injection>> = (0..want.len())
+                .map(|operand| want[operand].then(|| inject(Site::Backward { from: v, operand })).flatten())
+                .collect();
             let live = cotangents[id].is_some() || n.operands.iter().any(|o| values[o.index()].is_some());
             let mut contributions = if live {
                 let x: Vec<&Array<Jet>> = n.operands.iter().map(|o| self.value(&values, *o)).collect();

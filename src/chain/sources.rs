@@ -108,12 +108,24 @@ fn gamma(op: &Op, backward: bool, largest: usize) -> Mag {
 }
 
 /// ζ = e − J·e_operands with everything that isn't known of it.
-fn source(site: Site, run: &[f32], spec: &[Interval], step: &Array<Jet>, known: &Array<Major>, unknown: &Array<Major>, gamma: Mag, prior: &[Mag]) -> Source {
+fn source(
+    site: Site,
+    run: &[f32],
+    spec: &[Interval],
+    step: &Array<Jet>,
+    known: &Array<Major>,
+    unknown: &Array<Major>,
+    gamma: Mag,
+    prior: &[Mag],
+) -> Source {
     let e = error(run, spec);
     let zeta = |i: usize| e[i].0 - step.data[i].lanes[0];
     // |ζ| ≤ |mid| + radius of e + rounding of J·e and of the difference + what J makes of unknown operands
     let size = |i: usize| {
-        let slack = e[i].1 + gamma * known.data[i].sum + unknown.data[i].sum * Mag::of(1.001) + Mag::of(zeta(i)) * Mag::exp2(-51);
+        let slack = e[i].1
+            + gamma * known.data[i].sum
+            + unknown.data[i].sum * Mag::of(1.001)
+            + Mag::of(zeta(i)) * Mag::exp2(-51);
         Mag::of(zeta(i)) + slack
     };
     Source { site, signed: map(run.len(), zeta), size: map(run.len(), size), prior: prior.to_vec(), gamma }
@@ -127,19 +139,32 @@ impl Sources {
         let values: Vec<Moved> = (0..graph.len()).map(|i| moved(&e.values[i], &e.exact.values[i])).collect();
         for (k, n) in graph.nodes().iter().enumerate() {
             let v = graph.node_id(k);
-            let pick = |f: fn(&Moved) -> &Array<Jet>| n.operands.iter().map(|o| f(&values[o.index()])).collect::<Vec<_>>();
-            let majors = |f: fn(&Moved) -> &Array<Major>| n.operands.iter().map(|o| f(&values[o.index()])).collect::<Vec<_>>();
+            let pick =
+                |f: fn(&Moved) -> &Array<Jet>| n.operands.iter().map(|o| f(&values[o.index()])).collect::<Vec<_>>();
+            let majors =
+                |f: fn(&Moved) -> &Array<Major>| n.operands.iter().map(|o| f(&values[o.index()])).collect::<Vec<_>>();
             let step = n.op.forward_spec(&Jets, &pick(|m| &m.jets));
             let known = n.op.forward_spec(&Majorants, &majors(|m| &m.known));
             let unknown = n.op.forward_spec(&Majorants, &majors(|m| &m.unknown));
             let largest = table.largest(n);
             let g = gamma(&n.op, false, largest);
             let i = v.index();
-            list.push(source(Site::Forward(v), &e.values[i].data, &e.exact.values[i], &step, &known, &unknown, g, &forward[i].locals));
+            list.push(source(
+                Site::Forward(v),
+                &e.values[i].data,
+                &e.exact.values[i],
+                &step,
+                &known,
+                &unknown,
+                g,
+                &forward[i].locals,
+            ));
         }
         for (k, n) in graph.nodes().iter().enumerate().rev() {
             let v = graph.node_id(k);
-            let (Some(run), Some(spec)) = (&e.cotangents.total[v.index()], &e.exact.cotangents[v.index()]) else { continue };
+            let (Some(run), Some(spec)) = (&e.cotangents.total[v.index()], &e.exact.cotangents[v.index()]) else {
+                continue;
+            };
             if let Some(total) = accumulation(e, v, backward) {
                 list.push(total);
             }
@@ -149,13 +174,17 @@ impl Sources {
             }
             let ybar = moved(run, spec);
             let x = |f: fn(&Moved) -> &Array<Jet>| n.operands.iter().map(|o| f(&values[o.index()])).collect::<Vec<_>>();
-            let m = |f: fn(&Moved) -> &Array<Major>| n.operands.iter().map(|o| f(&values[o.index()])).collect::<Vec<_>>();
+            let m =
+                |f: fn(&Moved) -> &Array<Major>| n.operands.iter().map(|o| f(&values[o.index()])).collect::<Vec<_>>();
             let y = &values[v.index()];
             let step = n.op.vjp_spec(&Jets, &x(|m| &m.jets), &y.jets, &ybar.jets, &want);
             let known = n.op.vjp_spec(&Majorants, &m(|m| &m.known), &y.known, &ybar.known, &want);
             let unknown = n.op.vjp_spec(&Majorants, &m(|m| &m.unknown), &y.unknown, &ybar.unknown, &want);
             for (operand, o) in n.operands.iter().enumerate() {
-                let (Some(step), Some(known), Some(unknown)) = (&step[operand], &known[operand], &unknown[operand]) else { continue };
+                let (Some(step), Some(known), Some(unknown)) = (&step[operand], &known[operand], &unknown[operand])
+                else {
+                    continue;
+                };
                 if !want[operand] {
                     continue;
                 }

@@ -25,7 +25,7 @@ impl Files {
         let certificate = args.certificate.as_deref().map(standard);
         let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
         let cotangents = args.graph.cotangents.iter().filter(|(_, v)| v != "ones").map(|(_, v)| Path::new(v));
-        let read = [args.graph.model.as_deref(), args.graph.inputs.as_deref()];
+        let read = [&args.graph.model, &args.graph.inputs, &args.graph.weights].map(|p| p.as_deref());
         for path in read.into_iter().flatten().chain(cotangents) {
             if let Ok(p) = fs::canonicalize(path) {
                 taken.insert(p, "a file that is read");

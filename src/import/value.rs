@@ -19,6 +19,8 @@ pub struct Options {
     pub params: Vec<String>,
     /// Leaves whose name matches one of these (and none of `params`) are not.
     pub freeze: Vec<String>,
+    /// Draws the masks of random operators; without it they are refused.
+    pub seed_masks: Option<u64>,
 }
 
 /// The cotangents that are put on the outputs.
@@ -57,6 +59,40 @@ pub struct Lowered {
     pub leaves: Vec<LeafInfo>,
     /// What the user should know about this file.
     pub notes: Vec<Note>,
+    /// Gradients that the file computes itself, those that the graph holds.
+    pub stated: Vec<Stated>,
+    /// Values and what the file says are their cotangents, in the order of the file's nodes.
+    pub pairs: Vec<Pair>,
+    /// Masks and random numbers that were drawn, by node.
+    pub masks: Vec<(String, HostTensor)>,
+}
+
+/// A gradient that the file computes itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stated {
+    /// The parameter.
+    pub parameter: String,
+    /// Its leaf; `None` where no output depends on it.
+    pub leaf: Option<ValueId>,
+    /// The file's tensor, one of the outputs.
+    pub tensor: String,
+    /// Its value in the graph.
+    pub gradient: ValueId,
+}
+
+/// A value, and the tensor that the file computes as its cotangent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pair {
+    /// The value.
+    pub value: ValueId,
+    /// What the file says is its cotangent.
+    pub cotangent: ValueId,
+    /// That tensor's name.
+    pub tensor: String,
+    /// The node that computes it, and its operator.
+    pub node: String,
+    /// Its operator.
+    pub op: String,
 }
 
 impl Lowered {

@@ -4,6 +4,7 @@ use super::{Loaded, Passes};
 use crate::bounds;
 use crate::certificate::{Check, CheckKind, Status, judge};
 use crate::error::Diagnostic;
+use crate::import::Lowered;
 use crate::ir::{Array, Tensor};
 use crate::link;
 use crate::num::{Interval, reduce};
@@ -61,7 +62,8 @@ fn contained(p: &Passes, ladder: &super::passes::Ladder) -> (usize, usize) {
     };
     for i in 0..p.values.len() {
         look(&p.values[i], &p.exact.values[i], &ladder.forward[i]);
-        if let (Some(run), Some(spec), Some(e)) = (&p.cotangents.total[i], &p.exact.cotangents[i], &ladder.backward.total[i])
+        if let (Some(run), Some(spec), Some(e)) =
+            (&p.cotangents.total[i], &p.exact.cotangents[i], &ladder.backward.total[i])
         {
             look(run, spec, e);
         }
@@ -115,10 +117,10 @@ pub fn claims(loaded: &Loaded, p: &Passes) -> Vec<Check> {
 
 /// Planted defects that the decision rule has to notice: in each gradient, a sign flip of the largest
 /// entry, and an error of twice its limit.
-pub fn controls(p: &Passes, graph: &crate::ops::RevGraph, limits: &[(crate::ir::ValueId, f64)]) -> Check {
+pub fn controls(p: &Passes, lowered: &Lowered, limits: &[f64]) -> Check {
     let (mut planted, mut missed) = (0, 0);
-    for ((v, limit), (_, spec)) in limits.iter().zip(&p.exact.gradients) {
-        let run = p.gradient(graph, *v).data;
+    for (subject, limit) in p.subjects.iter().zip(limits) {
+        let (run, spec) = (p.run_of(lowered, subject).data, subject.spec(&p.exact));
         let Some((at, &top)) = run.iter().enumerate().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs())) else { continue };
         let mut defects = Vec::new();
         if f64::from(top).abs() > 4.0 * limit {
@@ -132,7 +134,7 @@ pub fn controls(p: &Passes, graph: &crate::ops::RevGraph, limits: &[(crate::ir::
             let mut bad = run.clone();
             bad[at] = defect;
             planted += 1;
-            missed += usize::from(judge(figures::of_balls(&bad, spec.as_ref()).observed, *limit) != Status::Fail);
+            missed += usize::from(judge(figures::of_balls(&bad, spec).observed, *limit) != Status::Fail);
         }
     }
     let result = match (planted, missed) {

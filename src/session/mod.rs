@@ -1,18 +1,21 @@
 //! From a request to a certificate: reads, lowers, runs all passes, and puts the figures together.
 
+mod agreement;
 mod checks;
 mod document;
 mod dump;
 mod figures;
 mod passes;
+mod subject;
 
 pub use checks::invariants;
 pub use passes::Passes;
 
 use crate::certificate::{Certificate, ToolBug};
 use crate::data::HostTensor;
-use crate::error::{Diagnostic, Diagnostics};
-use crate::import::{self, Cotangent, Inputs, Lowered, OnnxModel, Options};
+use crate::error::{Code, Diagnostic, Diagnostics};
+use crate::import::value::matches;
+use crate::import::{self, Cotangent, Inputs, Lowered, Objective, OnnxModel, Options, Preparation};
 use crate::num::{Mag, environment};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -44,6 +47,14 @@ pub struct Request {
     pub params: Vec<String>,
     /// Names (globs) that are not.
     pub freeze: Vec<String>,
+    /// Where weights come from that the model file doesn't hold.
+    pub weights: Option<PathBuf>,
+    /// A loss for a graph without one.
+    pub objective: Option<Objective>,
+    /// Outputs (globs) that are gradients which the graph spells out: certified as they are computed.
+    pub outputs: Vec<String>,
+    /// Draws the masks of random operators.
+    pub seed_masks: Option<u64>,
     /// Every input entry may move by this much: asks for scales over the region.
     pub region: Option<f64>,
     /// Command line that makes this certificate again, as the report shows it.
@@ -101,18 +112,44 @@ pub struct Loaded {
     pub lowered: Lowered,
 }
 
+/// Reads the model, and finds out what kind of training graph it is.
+pub fn open(request: &Request) -> Result<OnnxModel, Diagnostics> {
+    let with = Preparation { weights: request.weights.clone(), objective: request.objective.clone() };
+    import::open(&request.model, &with)
+}
+
 /// Reads and lowers.
 pub fn load(request: &Request) -> Result<Loaded, Diagnostics> {
-    let model = import::read(&request.model)?;
+    let seed = match (request.cotangents.as_slice(), request.outputs.is_empty()) {
+        (_, false) => import::Seed::None,
+        ([], true) => import::Seed::Loss,
+        (given, true) => import::Seed::Given(given.to_vec()),
+    };
+    load_with(request, seed)
+}
+
+/// Reads and lowers, with this seed.
+pub fn load_with(request: &Request, seed: import::Seed) -> Result<Loaded, Diagnostics> {
+    let model = open(request)?;
     let inputs = match &request.inputs {
         InputChoice::Path(p) => Inputs::read(p, &model)?,
         InputChoice::Random { seed, sizes } => Inputs::synthetic(&model, *seed, sizes)?,
     };
-    let seed = match request.cotangents.as_slice() {
-        [] => import::Seed::Loss,
-        given => import::Seed::Given(given.to_vec()),
+    let chosen = |n: &&String| request.outputs.iter().any(|p| matches(p, n));
+    let names: Vec<String> = model.graph.outputs.iter().map(|o| o.name.clone()).collect();
+    let outputs: Vec<String> = names.iter().filter(chosen).cloned().collect();
+    if !request.outputs.is_empty() && outputs.is_empty() {
+        let list = names.iter().map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(", ");
+        let d = Diagnostic::new(Code::Usage, "--outputs matches no output of the graph").file(&model.file);
+        return Err(d.note(format!("its outputs are {list}")).into());
+    }
+    let options = Options {
+        outputs,
+        seed,
+        params: request.params.clone(),
+        freeze: request.freeze.clone(),
+        seed_masks: request.seed_masks,
     };
-    let options = Options { outputs: Vec::new(), seed, params: request.params.clone(), freeze: request.freeze.clone() };
     let lowered = import::lower(&model, &inputs, &options)?;
     Ok(Loaded { model, inputs, lowered })
 }
@@ -123,7 +160,8 @@ pub fn certify(request: &Request, progress: &dyn Progress) -> Result<Outcome, Fa
     progress.pass("import");
     let loaded = load(request)?;
     let region = request.region.map(Mag::of);
-    let passes = Passes::run(&loaded.lowered, region, progress)?;
+    let subjects = subject::of(&loaded, !request.outputs.is_empty())?;
+    let passes = Passes::run(&loaded.lowered, subjects, region, progress)?;
     progress.pass("certificate");
     let certificate = document::certificate(request, &loaded, &passes)?;
     Ok(Outcome { certificate, dump: dump::files(&loaded.lowered, &passes) })

@@ -13,9 +13,15 @@ mod fold;
 mod linear;
 mod logic;
 mod loss;
+mod masks;
 mod movement;
 mod norm;
 mod notes;
+mod objectives;
+mod ort_forward;
+mod ort_grad;
+mod ort_window;
+mod pairs;
 mod pool;
 mod prune;
 mod recurrent;
@@ -98,12 +104,16 @@ pub(super) struct Lowering<'m> {
     origin: Option<Rc<Node>>,
     notes: Vec<Note>,
     depth: usize,
+    /// Masks and random numbers drawn, by the node they belong to.
+    masks_drawn: Vec<(String, HostTensor)>,
 }
 
 impl<'m> Lowering<'m> {
     fn new(model: &'m OnnxModel, options: &'m Options) -> Self {
         let graph = &model.graph;
-        let mut used: HashSet<&str> = graph.nodes.iter().flat_map(reads).collect();
+        // MaxPoolGrad looks at the windows again instead of at the indices of their maxima
+        let read = |n: &'m Node| if n.op == "MaxPoolGrad" { vec![n.inputs[0].as_str()] } else { reads(n) };
+        let mut used: HashSet<&str> = graph.nodes.iter().filter(|n| !n.inputs.is_empty()).flat_map(read).collect();
         used.extend(graph.outputs.iter().map(|v| v.name.as_str()));
         let alias: HashMap<&str, &str> = graph
             .nodes
@@ -140,8 +150,9 @@ impl<'m> Lowering<'m> {
             named: HashMap::new(),
             masks: HashMap::new(),
             origin: None,
-            notes: notes::of(model),
+            notes: notes::of(model).into_iter().chain(model.plan.notes.clone()).collect(),
             depth: 0,
+            masks_drawn: Vec::new(),
         }
     }
 
@@ -293,7 +304,14 @@ impl<'m> Lowering<'m> {
         if nameable && self.options.params.iter().any(|p| matches(p, name)) {
             return (LeafKind::Parameter, "chosen by --params");
         }
-        let (kind, reason) = trained(source, name, host, self.roles.get(name).copied(), self.dynamo);
+        let (kind, reason) = match (&self.model.plan.parameters, source) {
+            (Some(list), _) if nameable && list.iter().any(|p| p == name) => {
+                (LeafKind::Parameter, "trained, as the file says")
+            }
+            (Some(_), Source::Input) => (LeafKind::Input, "graph input"),
+            (Some(_), _) => (LeafKind::Constant, "not among the parameters that the file trains"),
+            (None, _) => trained(source, name, host, self.roles.get(name).copied(), self.dynamo),
+        };
         if kind == LeafKind::Parameter && self.options.freeze.iter().any(|p| matches(p, name)) {
             return (LeafKind::Constant, "frozen by --freeze");
         }
@@ -349,7 +367,20 @@ impl<'m> Lowering<'m> {
             return Err(self.problems);
         }
         let seeds = self.seeds(&graph_outputs, &exact_outputs)?;
-        Ok(prune::finish(self.builder, graph_outputs, exact_outputs, seeds, self.leaves, self.named, self.notes))
+        let (stated, pairs) = self.stated(&graph_outputs);
+        let masks = std::mem::take(&mut self.masks_drawn);
+        let lowered = Lowered {
+            outputs: graph_outputs,
+            exact_outputs,
+            seeds,
+            leaves: self.leaves,
+            notes: self.notes,
+            stated,
+            pairs,
+            masks,
+            graph: Builder::new().finish().0,
+        };
+        Ok(prune::finish(self.builder, lowered, self.named))
     }
 
     /// The cotangents of the outputs.
@@ -362,6 +393,11 @@ impl<'m> Lowering<'m> {
         let error = |what: String| Diagnostic::new(Code::Seed, what).file(&self.model.file);
         match &self.options.seed {
             Seed::None => Ok(Vec::new()),
+            Seed::Loss if !self.model.plan.seeded.is_empty() => {
+                let seeded = |n: &String| self.model.plan.seeded.contains(n);
+                let kept = outputs.iter().filter(|(n, _)| seeded(n));
+                Ok(kept.map(|(n, v)| (n.clone(), *v, ones(*v))).collect())
+            }
             Seed::Loss => match outputs {
                 [(name, v)] if self.builder.shape(*v).iter().product::<usize>() == 1 => {
                     Ok(vec![(name.clone(), *v, ones(*v))])

@@ -13,12 +13,12 @@ use crate::ops::{self, Piecewise};
 /// For every window of one channel plane: the flat positions inside the plane, in row-major order of
 /// the kernel (positions in the padding left out), and how many of its cells lie inside the padded
 /// plane.
-struct Cells {
-    windows: Vec<Vec<u32>>,
-    padded: Vec<usize>,
+pub(super) struct Cells {
+    pub windows: Vec<Vec<u32>>,
+    pub padded: Vec<usize>,
 }
 
-fn cells(w: &Window, input: &[usize]) -> Cells {
+pub(super) fn cells(w: &Window, input: &[usize]) -> Cells {
     let n = input.len();
     let own = strides(input);
     let (positions, size) = (w.out.iter().product::<usize>(), w.kernel.iter().product::<usize>());
