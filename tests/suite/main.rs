@@ -5,6 +5,7 @@ mod corpus;
 mod crosscheck;
 mod decode;
 mod gradients;
+mod kinds;
 mod laws;
 mod models;
 mod node_tests;
