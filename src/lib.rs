@@ -6,6 +6,7 @@ pub mod chain;
 pub mod cli;
 pub mod data;
 pub mod error;
+pub mod gate;
 pub mod import;
 pub mod ir;
 pub mod link;

@@ -5,6 +5,7 @@
 //! every conforming one (`portable`). [`literal`] is the seeds' recursion for the reference run.
 
 pub mod literal;
+pub mod measured;
 
 use crate::ir::{Tensor, ValueId, walk};
 use crate::num::format::{LARGEST, U};
@@ -14,6 +15,7 @@ use crate::ops::{Approx, Bound, Centre, RevGraph, RevNode, map};
 use crate::runtime::Cotangents;
 use crate::seed::Seed;
 use crate::spec::Exact;
+use measured::Measured;
 use std::convert::Infallible;
 
 /// What a bound pass reads: one run, and the enclosures of the spec.
@@ -90,6 +92,16 @@ fn checked(mut b: Errors, peak: Mag, spec: &[Interval], centre: Centre) -> Error
 
 /// Error bounds of all values; `eps_in` bounds the leaves' own errors (usually none).
 pub fn eval(e: Evidence, centre: Centre, eps_in: impl Fn(ValueId) -> Mag) -> Vec<Errors> {
+    eval_with(e, centre, eps_in, None)
+}
+
+/// As [`eval`], with local errors that were measured instead of bounded (this run only).
+pub fn eval_with(
+    e: Evidence,
+    centre: Centre,
+    eps_in: impl Fn(ValueId) -> Mag,
+    measured: Option<&Measured>,
+) -> Vec<Errors> {
     let graph = e.graph;
     let mut errors: Vec<Errors> = Vec::with_capacity(graph.len());
     for (i, l) in graph.leaves().iter().enumerate() {
@@ -100,7 +112,10 @@ pub fn eval(e: Evidence, centre: Centre, eps_in: impl Fn(ValueId) -> Mag) -> Vec
     for (k, n) in graph.nodes().iter().enumerate() {
         let v = graph.node_id(k);
         let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, &errors[o.index()].eps, centre)).collect();
-        let b = n.op.forward_bound(&x, &e.value(v, &[], centre));
+        let mut b = n.op.forward_bound(&x, &e.value(v, &[], centre));
+        if let Some(m) = measured {
+            b.local = m.forward[k].clone();
+        }
         let peak = b.peak;
         let undecided = n.op.undecided(&x, &e.value(v, &[], centre));
         errors.push(Errors { undecided, ..checked(Errors::of(b), peak, &e.exact.values[v.index()], centre) });
@@ -134,6 +149,19 @@ pub fn backprop(
     centre: Centre,
     add_bound: AddBound,
 ) -> Backward {
+    backprop_with(e, forward, seeds, wanted, centre, add_bound, None)
+}
+
+/// As [`backprop`], with local errors that were measured instead of bounded (this run only).
+pub fn backprop_with(
+    e: Evidence,
+    forward: &[Errors],
+    seeds: &[Seed],
+    wanted: &[bool],
+    centre: Centre,
+    add_bound: AddBound,
+    measured: Option<&Measured>,
+) -> Backward {
     let mut parts: Vec<Vec<Errors>> = vec![Vec::new(); e.graph.len()];
     let walked = walk::down(
         e.graph,
@@ -148,8 +176,12 @@ pub fn backprop(
             let out = n.op.vjp_bound(&x, &y, &ybar, want);
             Ok::<_, Infallible>(
                 out.into_iter()
-                    .map(|b| {
-                        b.map(|b| {
+                    .enumerate()
+                    .map(|(operand, b)| {
+                        b.map(|mut b| {
+                            if let Some(m) = measured.and_then(|m| m.backward.get(&(v, operand))) {
+                                b.local = m.clone();
+                            }
                             let peak = b.peak;
                             checked(Errors::of(b), peak, &[], centre)
                         })
@@ -201,7 +233,9 @@ pub fn add_bound(run: &[Tensor], spec: &[Vec<Interval>], errors: &[Errors], cent
             Centre::Spec => {
                 let mags: Vec<Mag> = spec.iter().zip(errors).map(|(s, e)| s[i].mag() + e.eps[i]).collect();
                 let terms = mags.iter().filter(|m| !m.is_zero()).count();
-                lemma::sum_any_order(terms, mags.into_iter().sum())
+                let total: Mag = mags.into_iter().sum();
+                // 3e38 + 3e38 − 3e38 overflows in one order and not in another
+                if total.get() > 0.999 * LARGEST { Mag::INFINITY } else { lemma::sum_any_order(terms, total) }
             }
         };
         (carried, local)

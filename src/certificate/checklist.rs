@@ -42,7 +42,10 @@ fn within_limits(c: &Certificate) -> ChecklistItem {
         (_, _, 1..) => Status::Undecided,
         _ => Status::Pass,
     };
-    let evidence = format!("{} of {} within, {} beyond, {} undecided", s.pass, s.gradients, s.fail, s.undecided);
+    let mut evidence = format!("{} of {} within, {} beyond, {} undecided", s.pass, s.gradients, s.fail, s.undecided);
+    if s.waived > 0 {
+        evidence += &format!("; {} waived by the policy", s.waived);
+    }
     item("within-limits", "every gradient is within its limit", status, evidence, "gradients")
 }
 

@@ -22,7 +22,7 @@ pub fn full(x: f64) -> String {
     let a = x.abs();
     if a == 0.0 {
         "0".into()
-    } else if (1e-3..1e7).contains(&a) {
+    } else if (1e-2..1e7).contains(&a) {
         format!("{x}")
     } else {
         format!("{x:e}")
@@ -118,7 +118,8 @@ mod tests {
             assert_eq!(full(x).parse::<f64>().unwrap(), x);
         }
         assert_eq!(full(0.0), "0");
-        assert_eq!(full(0.001), "0.001");
+        assert_eq!(full(0.001), "1e-3");
+        assert_eq!(full(0.01), "0.01");
     }
 
     proptest! {

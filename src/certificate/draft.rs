@@ -10,6 +10,7 @@ impl Certificate {
     pub fn new(model: Model, inputs: Inputs, rounding: RoundingModel, exact: ExactPass, env: Environment) -> Self {
         Certificate {
             schema: SCHEMA.into(),
+            digest: None,
             verdict: ModelVerdict::Undecided,
             decision_rule: DecisionRule { policy: "default".into(), ..DecisionRule::default() },
             summary: Summary::default(),
@@ -66,6 +67,8 @@ impl Gradient {
             limit: Num::ZERO,
             margin: None,
             verdict: Status::Undecided,
+            breaches: Vec::new(),
+            waiver: None,
             warnings: Vec::new(),
             worst: None,
             terms: None,
@@ -81,11 +84,13 @@ impl Gradient {
 }
 
 impl ForwardLayer {
-    /// The value of ONNX node `node` of operator `op`; gates and bounds are added afterwards.
+    /// The value of ONNX node `node` of operator `op`; `inputs`, gates and bounds are added
+    /// afterwards.
     pub fn new(node: &str, op: &str, shape: &[usize], figures: Figures) -> ForwardLayer {
         ForwardLayer {
             node: node.into(),
             op: op.into(),
+            inputs: Vec::new(),
             shape: shape.iter().map(|&n| n as u64).collect(),
             max_abs: Num::of(figures.max_abs),
             spec_norm: figures.spec_norm,

@@ -17,6 +17,23 @@ const ROWS: [Row; 8] = [
     ("classifier.3.bias", "Gemm", &[10], 1.2e-1, 9.0e-8),
 ];
 
+/// A made-up node: name, operator, ‖x‖∞, nodes read.
+type NodeRow = (&'static str, &'static str, f64, &'static [&'static str]);
+
+const NODES: [NodeRow; 11] = [
+    ("/features/0/Conv", "Conv", 3.1, &[]),
+    ("/features/1/Relu", "Relu", 2.9, &["/features/0/Conv"]),
+    ("/features/2/MaxPool", "MaxPool", 2.9, &["/features/1/Relu"]),
+    ("/features/3/Conv", "Conv", 4.4, &["/features/2/MaxPool"]),
+    ("/features/4/Add", "Add", 6.3, &["/features/3/Conv", "/features/2/MaxPool"]),
+    ("/features/5/Relu", "Relu", 6.3, &["/features/4/Add"]),
+    ("/classifier/0/Flatten", "Flatten", 6.3, &["/features/5/Relu"]),
+    ("/classifier/1/Gemm", "Gemm", 9.7, &["/classifier/0/Flatten"]),
+    ("/classifier/2/Relu", "Relu", 9.7, &["/classifier/1/Gemm"]),
+    ("/classifier/3/Gemm", "Gemm", 14.2, &["/classifier/2/Relu"]),
+    ("/loss", "SoftmaxCrossEntropyLoss", 0.24, &["/classifier/3/Gemm"]),
+];
+
 fn text(s: &str) -> String {
     s.into()
 }
@@ -169,17 +186,14 @@ fn furnish(c: &mut Certificate) {
     }];
     c.graph = GraphSize { leaves: 12, primitive_nodes: 17, onnx_nodes: 14 };
     c.gates = Gates { total: 38_912, undecided: 3, differing: 0, ties: 512, unresolved: 0 };
-    for (k, (node, op, norm)) in
-        [("/features/0/Conv", "Conv", 3.1), ("/features/1/Relu", "Relu", 2.9), ("/classifier/3/Gemm", "Gemm", 14.2)]
-            .into_iter()
-            .enumerate()
-    {
+    for (k, &(node, op, norm, reads)) in NODES.iter().enumerate() {
         let observed = around(norm * 2e-7, 1e-4);
         let spec_norm = around(norm, 1e-12);
         let figures = Figures { max_abs: norm, spec_norm, observed };
-        let mut layer = ForwardLayer::new(node, op, &[32, 16, 8, 8 - k], figures);
+        let mut layer = ForwardLayer::new(node, op, &[32, 16 + k], figures);
         layer.bound(Rung::Portable, Mag::of(norm * 4e-6), Some(observed));
-        if op == "Relu" {
+        layer.inputs = reads.iter().map(|&r| text(r)).collect();
+        if node == "/features/1/Relu" {
             layer.gates = c.gates;
             layer.undecided = vec![UndecidedGate {
                 index: vec![3, 7, 0, 5],
@@ -283,6 +297,22 @@ pub(crate) fn not_certified() -> Certificate {
     c
 }
 
+/// A model two of whose gradients are beyond their limits, on given inputs.
+pub(crate) fn failing() -> Certificate {
+    let mut c = empty();
+    let row = |(i, row): (usize, &Row)| {
+        let mut row = *row;
+        if row.0.starts_with("classifier.1") {
+            row.4 = 4.2e-2 * (i + 1) as f64;
+        }
+        gradient(&row, (7 - i) / 2)
+    };
+    c.gradients = ROWS.iter().enumerate().map(row).collect();
+    furnish(&mut c);
+    c.decide(Limits::default()).expect("the figures are consistent");
+    c
+}
+
 /// A certified model of n gradients.
 pub(crate) fn deep(n: usize) -> Certificate {
     let mut c = empty();
@@ -295,6 +325,20 @@ pub(crate) fn deep(n: usize) -> Certificate {
         })
         .collect();
     furnish(&mut c);
+    c.forward = (0..n)
+        .map(|i| {
+            let mut l = c.forward[i % NODES.len()].clone();
+            l.node = format!("/encoder/layers.{i}/{}", l.op);
+            l.inputs = Vec::new();
+            l
+        })
+        .collect();
+    for i in 1..n {
+        // Every tenth node reads one further up as well.
+        let reads = if i % 10 == 9 { vec![i - 1, i - 6] } else { vec![i - 1] };
+        c.forward[i].inputs = reads.into_iter().map(|j| c.forward[j].node.clone()).collect();
+        c.gradients[i].node = c.forward[i].node.clone();
+    }
     c.decide(Limits::default()).expect("the figures are consistent");
     c
 }
@@ -328,5 +372,19 @@ pub(crate) fn hostile() -> Certificate {
     c.seed[0].output = text(bad);
     c.reproduce = vec![text(bad)];
     c.warnings = vec![text(bad)];
+    c.decision_rule.limits = vec![LimitRule {
+        pattern: text(bad),
+        max_rel: Num::new(1e-4),
+        max_abs: Num::new(1e-3),
+        min_correct_digits: Num::new(3.0),
+        max_undecided_gates: Some(7),
+        forbid_vacuous: Some(true),
+        require_rung: Some(Rung::Portable),
+    }];
+    c.decision_rule.waivers = vec![Waiver { pattern: text(bad), reason: text(bad), expires: text("2026-12-31") }];
+    c.decision_rule.waivers_judged_on = Some(text("2026-01-31"));
+    c.gradients[0].breaches = vec![text(bad)];
+    c.gradients[0].waiver = Some(text(bad));
+    c.seal();
     c
 }

@@ -5,12 +5,14 @@
 //! deterministic: fields stand in the order of the structs, and there is no time stamp unless the
 //! caller sets `date`. It is documented in `docs/certificate.md` and `docs/certificate.schema.json`.
 
+pub mod canonical;
 mod checklist;
 pub mod decimal;
 mod draft;
 #[cfg(test)]
 pub(crate) mod example;
 mod number;
+pub mod policy;
 mod rungs;
 mod schema;
 mod tolerance;
@@ -18,6 +20,7 @@ mod verdict;
 
 pub use draft::Figures;
 pub use number::{Enclosure, Exact, Num};
+pub use policy::{LimitRule, Policy, Waiver};
 pub use rungs::{Bound, Bounds, Covers, Method, Rung, Standing};
 pub use schema::*;
 pub use verdict::{AGREEMENT, EXIT_TOOL_BUG, Limits, ToolBug, correct_digits, judge};

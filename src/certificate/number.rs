@@ -104,7 +104,9 @@ struct Ends {
 
 impl From<Enclosure> for Ends {
     fn from(e: Enclosure) -> Ends {
-        Ends { lo: Num(e.lo), hi: Num(e.hi), lo_hex: hex(e.lo), hi_hex: hex(e.hi) }
+        // RFC 8785 has no −0: it becomes 0 (−0 + 0 = +0) in both figures.
+        let (lo, hi) = (e.lo + 0.0, e.hi + 0.0);
+        Ends { lo: Num(lo), hi: Num(hi), lo_hex: hex(lo), hi_hex: hex(hi) }
     }
 }
 
@@ -133,7 +135,9 @@ struct Both {
 
 impl From<Exact> for Both {
     fn from(e: Exact) -> Both {
-        Both { value: e.0, hex: e.0.hex() }
+        // as for `Ends`
+        let value = Num(e.0.0 + 0.0);
+        Both { value, hex: value.hex() }
     }
 }
 

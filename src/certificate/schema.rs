@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::number::{Enclosure, Exact, Num};
+use super::policy::{LimitRule, Waiver};
 use super::rungs::{Bounds, Covers, Rung};
 
 /// The version of the schema that this library reads and writes.
@@ -18,6 +19,9 @@ pub const SCHEMA: &str = "certify/certificate/v1";
 pub struct Certificate {
     /// Always [`SCHEMA`].
     pub schema: String,
+    /// SHA-256 of this document without this field, in the canonical form of RFC 8785: 64 lower-case
+    /// hexadecimal digits. `None` until it is sealed.
+    pub digest: Option<String>,
     /// The worst of the gradients' verdicts.
     pub verdict: ModelVerdict,
     /// How verdicts come about.
@@ -173,6 +177,12 @@ pub struct DecisionRule {
     pub floor: Num,
     /// The largest ‖g‖∞ of the model (lower end).
     pub largest_norm: Num,
+    /// What a policy asks beyond that, in order: a later rule replaces what earlier ones said.
+    pub limits: Vec<LimitRule>,
+    /// Failures that the policy accepts for a while.
+    pub waivers: Vec<Waiver>,
+    /// The day on which the waivers were judged; `None` where there are none.
+    pub waivers_judged_on: Option<String>,
 }
 
 /// Counts of verdicts.
@@ -187,6 +197,8 @@ pub struct Summary {
     pub fail: u64,
     /// … of which neither is known.
     pub undecided: u64,
+    /// Gradients that fail or are undecided and that a waiver speaks of: they don't count against the model.
+    pub waived: u64,
     /// Gradients that carry a warning.
     pub warned: u64,
     /// The smallest number of correct digits, of the gradients above the floor.
@@ -423,8 +435,13 @@ pub struct Gradient {
     pub limit: Num,
     /// `observed.hi` ÷ `limit`, rounded up: up to 1 passes; `None` where `limit` is 0.
     pub margin: Option<Num>,
-    /// `pass` iff observed.hi ≤ limit, `fail` iff observed.lo > limit, else `undecided`.
+    /// `fail` iff observed.lo > limit or something stands under `breaches`; otherwise `pass` iff
+    /// observed.hi ≤ limit, else `undecided`.
     pub verdict: Status,
+    /// What the policy asks beside the limit, and isn't so.
+    pub breaches: Vec<String>,
+    /// Why a failure is accepted, and until when.
+    pub waiver: Option<String>,
     /// What the reader has to be warned of.
     pub warnings: Vec<String>,
     /// The entry with the largest error.
@@ -544,6 +561,8 @@ pub struct ForwardLayer {
     pub node: String,
     /// Operator.
     pub op: String,
+    /// Nodes (by `node`) whose values it reads, each once; inputs, parameters and constants are left out.
+    pub inputs: Vec<String>,
     /// Shape of its first output.
     pub shape: Vec<u64>,
     /// Largest magnitude of an entry in this run.

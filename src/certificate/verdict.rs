@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::number::{Enclosure, Num};
+use super::policy::{Policy, waived_text};
 use super::rungs::{Bound, Bounds, quotient_up};
 use super::schema::{Certificate, Gradient, ModelVerdict, Status, Summary};
 use super::{checklist, decimal, tolerance};
@@ -95,18 +96,31 @@ impl Certificate {
     /// Derives everything that follows from the figures: per gradient `observed_rel`, `limit`,
     /// `margin`, `correct_digits`, `verdict`, `tolerance`, `detection` and warnings; per layer its
     /// digits; and the model's `decision_rule`, `summary`, `checklist`, warnings and `verdict`.
-    /// Doing it again changes nothing.
+    /// Doing it again changes nothing. The policy is these limits for every gradient.
+    ///
+    /// # Errors
+    /// As [`Certificate::decide_by`].
+    pub fn decide(&mut self, limits: Limits) -> Result<(), ToolBug> {
+        self.decide_by(&Policy { name: self.decision_rule.policy.clone(), ..Policy::from(limits) })
+    }
+
+    /// As [`Certificate::decide`], by any policy.
     ///
     /// # Errors
     /// [`ToolBug`] when a rigorous bound is below the error, or a scale below the magnitude, that it
     /// covers. The certificate must then not be issued.
-    pub fn decide(&mut self, limits: Limits) -> Result<(), ToolBug> {
+    pub fn decide_by(&mut self, policy: &Policy) -> Result<(), ToolBug> {
         self.contradictions()?;
+        let limits = policy.limits;
         let largest = self.gradients.iter().map(|g| g.spec_norm.lo()).fold(0.0, f64::max);
         let rule = &mut self.decision_rule;
         rule.max_rel = Num::of(limits.max_rel);
         rule.floor = Num::of(limits.floor);
         rule.largest_norm = Num::of(largest);
+        rule.policy = policy.name.clone();
+        rule.limits = policy.rules.clone();
+        rule.waivers = policy.waivers.clone();
+        rule.waivers_judged_on = policy.today.clone();
         rule.text = format!(
             "a gradient passes if the upper end of its observed error is at most its limit T, fails if the lower \
              end exceeds T, and is undecided otherwise; T = {} · max(‖g‖∞, {} · the largest ‖g‖∞ of the model), in \
@@ -115,8 +129,14 @@ impl Certificate {
             decimal::full(limits.max_rel),
             decimal::full(limits.floor)
         );
+        if !policy.rules.is_empty() {
+            rule.text += "; rules of the policy that speak of a gradient replace its max_rel, and add what they ask";
+        }
+        if !policy.waivers.is_empty() {
+            rule.text += "; a failure that an unexpired waiver speaks of doesn't count against the model";
+        }
         for g in &mut self.gradients {
-            decide_gradient(g, limits, largest);
+            decide_gradient(g, policy, largest);
         }
         let most = self.agreement.iter().map(|a| a.derived_norm.lo()).fold(0.0, f64::max);
         for a in &mut self.agreement {
@@ -140,9 +160,10 @@ impl Certificate {
     fn worst(&self) -> ModelVerdict {
         let s = &self.summary;
         let sound = self.checks.iter().all(|c| c.result != Status::Fail);
+        let open = |status| self.gradients.iter().filter(|g| g.verdict == status && g.waiver.is_none()).count();
         let wrong = self.agreement.iter().any(|a| a.verdict == Status::Fail);
         let agreed = self.agreement.iter().all(|a| a.verdict == Status::Pass);
-        match (s.fail, s.undecided) {
+        match (open(Status::Fail), open(Status::Undecided)) {
             (1.., _) => ModelVerdict::NotCertified,
             _ if wrong => ModelVerdict::NotCertified,
             (0, 0) if s.gradients > 0 && sound && agreed => ModelVerdict::Certified,
@@ -155,6 +176,9 @@ impl Certificate {
         let mut found = Vec::new();
         if self.gradients.is_empty() {
             found.push("there is no gradient to certify".into());
+        }
+        for w in Policy::of(&self.decision_rule).outdated() {
+            found.push(w);
         }
         if self.exact_pass.capped {
             found
@@ -216,11 +240,15 @@ fn contradicted(what: &str, bounds: &Bounds, violations: &mut Vec<String>) {
 }
 
 /// All that follows from one gradient's figures.
-fn decide_gradient(g: &mut Gradient, limits: Limits, largest: f64) {
-    let limit = limits.limit(g.spec_norm.lo(), largest);
+fn decide_gradient(g: &mut Gradient, policy: &Policy, largest: f64) {
+    let limits = policy.limits;
+    let limit = policy.limit(&[&g.name, &g.layer, &g.node], g.spec_norm.lo(), largest);
     g.limit = Num::of(limit);
     g.margin = quotient_up(Mag::of(g.observed.hi()), limit);
-    g.verdict = judge(g.observed, limit);
+    g.breaches = policy.breaches(g, limits.floor * largest);
+    g.verdict = if g.breaches.is_empty() { judge(g.observed, limit) } else { Status::Fail };
+    let waiver = policy.waiver(&[&g.name, &g.layer, &g.node]).filter(|_| g.verdict != Status::Pass);
+    g.waiver = waiver.map(waived_text);
     g.correct_digits = Num::of(correct_digits(g.observed, g.spec_norm));
     g.observed_rel = relative(g.observed, g.spec_norm);
     g.tolerance = tolerance::tolerance(g);
@@ -263,6 +291,7 @@ fn summary(gradients: &[Gradient], floor: f64) -> Summary {
         pass: count(Status::Pass),
         fail: count(Status::Fail),
         undecided: count(Status::Undecided),
+        waived: gradients.iter().filter(|g| g.waiver.is_some()).count() as u64,
         warned: gradients.iter().filter(|g| !g.warnings.is_empty()).count() as u64,
         min_correct_digits: gradients
             .iter()

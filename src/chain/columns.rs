@@ -27,11 +27,15 @@ pub struct Chain {
 /// Products of jets that the exact chain may cost: about half a minute on two cores.
 pub const AFFORDABLE: f64 = 4e10;
 
-/// (number of columns)/[`LANES`] × (multiply–adds of a sweep) × [`LANES`]: the cost of the exact chain.
+/// (number of columns) × (multiply–adds forward and backward): the cost of the exact chain.
 pub fn cost(table: &Table, sources: &Sources) -> f64 {
     let columns: usize = sources.list.iter().filter(|s| inner(table, s.site)).map(|s| s.size.len()).sum();
-    let sweep: f64 = table.graph.nodes().iter().map(|n| work(table, &n.op, &n.operands, &n.shape)).sum();
-    columns as f64 * 3.0 * sweep
+    columns as f64 * 3.0 * sweep_work(table)
+}
+
+/// Multiply–adds of the forward pass.
+pub fn sweep_work(table: &Table) -> f64 {
+    table.graph.nodes().iter().map(|n| work(table, &n.op, &n.operands, &n.shape)).sum()
 }
 
 fn work(table: &Table, op: &Op, operands: &[ValueId], shape: &[usize]) -> f64 {

@@ -5,7 +5,7 @@
 use super::jet::{Jet, Jets, LANES};
 use super::sources::Site;
 use crate::bounds::{Backward, Evidence};
-use crate::ir::{Array, Node, Tensor, ValueId, elements};
+use crate::ir::{Array, Node, Tensor, ValueId, elements, walk};
 use crate::num::{Interval, Mag};
 use crate::ops::{Op, RevGraph, RevNode, map};
 use crate::seed::Seed;
@@ -42,21 +42,8 @@ impl<'a> Table<'a> {
     /// Prepares sweeps over one run.
     pub fn new(e: Evidence<'a>, seeds: &[Seed], wanted: &'a [bool]) -> Table<'a> {
         let graph = e.graph;
-        let mut next = vec![0usize; graph.len()];
-        for s in seeds.iter().filter(|s| wanted[s.value.index()]) {
-            next[s.value.index()] += 1;
-        }
-        let mut arrival = BTreeMap::new();
-        for (k, n) in graph.nodes().iter().enumerate().rev() {
-            let v = graph.node_id(k);
-            if e.cotangents.total[v.index()].is_none() {
-                continue;
-            }
-            for (operand, o) in n.operands.iter().enumerate().filter(|(_, o)| wanted[o.index()]) {
-                arrival.insert((v, operand), next[o.index()]);
-                next[o.index()] += 1;
-            }
-        }
+        let seeded: Vec<ValueId> = seeds.iter().map(|s| s.value).collect();
+        let arrival = walk::arrivals(graph, wanted, &seeded, |v| e.cotangents.total[v.index()].is_some());
         Table {
             graph,
             wanted,

@@ -53,6 +53,17 @@ pub struct Cli {
 pub enum Command {
     /// Show what a model's graph is made of, and check its invariants
     Inspect(Inspect),
+    /// Compare gradients that another runtime made with the enclosures of the exact ones
+    Check(Check),
+    /// Derive a certificate's figures and verdicts again, without the bounds
+    Verify(Verify),
+    /// Say what changed from one certificate to the next
+    Diff(Diff),
+    /// Put the shards of `certify MODEL --each` together
+    Merge(Merge),
+    /// Policies: what a release asks of its gradients
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// List the ONNX operators with rules, and the operator sets they have them in
     Ops,
     /// Show the rules of a primitive, or how an ONNX operator is read
@@ -72,6 +83,119 @@ pub enum Command {
     },
 }
 
+/// Is a word taken for a command?
+pub fn is_command(word: &str) -> bool {
+    use clap::CommandFactory;
+    Cli::command().get_subcommands().any(|c| c.get_name() == word)
+}
+
+/// `certify check MODEL`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The graph and its inputs.
+    #[command(flatten)]
+    pub graph: GraphArgs,
+    /// The gradients: npz, safetensors, npy, an ONNX tensor, or a directory of .npy or .pb files; keyed by
+    /// parameter name. Values of the graph by their names, and their cotangents by "grad:NAME", are
+    /// compared as well and show at which layer an error enters
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub gradients: PathBuf,
+    /// Call tensors of the file otherwise: "*" and "?" of TO stand for what those of FROM match
+    #[arg(long = "rename", value_name = "FROM=TO", value_parser = assignment)]
+    pub renames: Vec<(String, String)>,
+    /// Limits and waivers (TOML); `certify policy init` writes a commented one
+    #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
+    pub policy: Option<PathBuf>,
+    /// Write all that was found, JSON ("-" is standard output)
+    #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath, help_heading = "Results")]
+    pub json: Option<PathBuf>,
+    /// Write the JSON in its canonical form (RFC 8785)
+    #[arg(long, help_heading = "Results")]
+    pub canonical: bool,
+    /// Results for machines.
+    #[command(flatten)]
+    pub results: ResultArgs,
+    /// How to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `certify verify CERT`.
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The certificate (JSON)
+    #[arg(value_name = "CERT", value_hint = ValueHint::FilePath)]
+    pub certificate: PathBuf,
+    /// The graph and its inputs.
+    #[command(flatten)]
+    pub graph: ModelArgs,
+    /// The policy that it must have been decided by; without it the one in the certificate counts
+    #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
+    pub policy: Option<PathBuf>,
+    /// Derive every gradient again, however large the model
+    #[arg(long)]
+    pub full: bool,
+    /// Which gradients of a large model are derived again
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    pub sample: u64,
+    /// How to run.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `certify diff OLD NEW`.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// The certificate of the earlier release
+    #[arg(value_name = "OLD", value_hint = ValueHint::FilePath)]
+    pub old: PathBuf,
+    /// The certificate of the later one
+    #[arg(value_name = "NEW", value_hint = ValueHint::FilePath)]
+    pub new: PathBuf,
+    /// Digits that a gradient may lose; its tolerance may grow by 10 to this power
+    #[arg(long, value_name = "DIGITS", value_parser = radius, default_value = "0")]
+    pub allow: f64,
+    /// Write what changed, JSON ("-" is standard output)
+    #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath, help_heading = "Results")]
+    pub json: Option<PathBuf>,
+}
+
+/// `certify merge`.
+#[derive(Debug, Args)]
+pub struct Merge {
+    /// The shards: certificates of samples
+    #[arg(value_name = "FILE.json", required = true, value_hint = ValueHint::FilePath)]
+    pub shards: Vec<PathBuf>,
+    /// Where the whole goes ("-" is standard output)
+    #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath)]
+    pub certificate: PathBuf,
+}
+
+/// `certify policy`.
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Write a commented policy that asks what is asked without one
+    Init {
+        /// Where it goes ("-" is standard output)
+        #[arg(value_name = "FILE.toml", default_value = "release.toml", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+}
+
+/// Results for machines.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ResultArgs {
+    /// Write one test case per gradient, JUnit XML
+    #[arg(long, value_name = "FILE.xml", value_hint = ValueHint::FilePath, help_heading = "Results")]
+    pub junit: Option<PathBuf>,
+    /// Write what doesn't pass, SARIF 2.1.0
+    #[arg(long, value_name = "FILE.sarif", value_hint = ValueHint::FilePath, help_heading = "Results")]
+    pub sarif: Option<PathBuf>,
+    /// Write an in-toto statement (test-result) about the model, to be signed
+    #[arg(long, value_name = "FILE.json", value_hint = ValueHint::FilePath, help_heading = "Results")]
+    pub in_toto: Option<PathBuf>,
+}
+
 /// `certify MODEL`.
 #[derive(Debug, Args)]
 pub struct Certify {
@@ -81,6 +205,24 @@ pub struct Certify {
     /// Bound magnitudes over a region as well: every input entry may move by R either way
     #[arg(long, value_name = "R", value_parser = radius)]
     pub region: Option<f64>,
+    /// Limits, requirements and waivers (TOML); `certify policy init` writes a commented one
+    #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
+    pub policy: Option<PathBuf>,
+    /// Certify samples one by one: --inputs is a directory of archives, or one archive with several
+    #[arg(long, requires = "inputs", conflicts_with_all = ["report", "dump", "region", "junit", "sarif", "in_toto"])]
+    pub each: bool,
+    /// How many entries of the first axis make a sample, where the model leaves it open
+    #[arg(long, value_name = "N", requires = "each", value_parser = clap::value_parser!(u64).range(1..))]
+    pub batch: Option<u64>,
+    /// Certify the I-th of N parts of the samples; `certify merge` puts the parts together
+    #[arg(long, value_name = "I/N", requires = "each", value_parser = shard)]
+    pub shard: Option<(usize, usize)>,
+    /// Write the certificate in its canonical form (RFC 8785)
+    #[arg(long, help_heading = "Results")]
+    pub canonical: bool,
+    /// Results for machines.
+    #[command(flatten)]
+    pub results: ResultArgs,
     /// Write the report, one self-contained HTML file ("-" is standard output)
     #[arg(long, value_name = "FILE.html", value_hint = ValueHint::FilePath, help_heading = "Results")]
     pub report: Option<PathBuf>,
@@ -145,6 +287,46 @@ pub struct GraphArgs {
     pub freeze: Vec<String>,
 }
 
+/// The same, for commands whose first argument is another file.
+#[derive(Clone, Debug, Args)]
+pub struct ModelArgs {
+    /// The model: an ONNX file
+    #[arg(long, value_name = "MODEL", value_hint = ValueHint::FilePath)]
+    pub model: PathBuf,
+    /// Inputs: an npz archive keyed by input name, or a directory of input_0.pb, input_1.pb, …
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, conflicts_with = "random")]
+    pub inputs: Option<PathBuf>,
+    /// Synthetic inputs drawn from a seed
+    #[arg(long, value_name = "SEED")]
+    pub random: Option<u64>,
+    /// Size of a dynamic dimension of synthetic inputs
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = size, conflicts_with = "inputs")]
+    pub dims: Vec<(String, usize)>,
+    /// Cotangent of an output, as it was certified
+    #[arg(long = "cotangent", value_name = "OUTPUT=ones|FILE.npy", value_parser = assignment)]
+    pub cotangents: Vec<(String, String)>,
+    /// As it was certified
+    #[arg(long, value_name = "GLOB")]
+    pub params: Vec<String>,
+    /// As it was certified
+    #[arg(long, value_name = "GLOB")]
+    pub freeze: Vec<String>,
+}
+
+impl From<ModelArgs> for GraphArgs {
+    fn from(m: ModelArgs) -> GraphArgs {
+        GraphArgs {
+            model: Some(m.model),
+            inputs: m.inputs,
+            random: m.random,
+            dims: m.dims,
+            cotangents: m.cotangents,
+            params: m.params,
+            freeze: m.freeze,
+        }
+    }
+}
+
 /// How to run.
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -160,6 +342,14 @@ fn assignment(s: &str) -> Result<(String, String), String> {
     match s.split_once('=') {
         Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.into(), value.into())),
         _ => Err("NAME=VALUE required".into()),
+    }
+}
+
+fn shard(s: &str) -> Result<(usize, usize), String> {
+    let parts = s.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    match parts {
+        Some((i, n)) if i >= 1 && i <= n => Ok((i, n)),
+        _ => Err("I/N required, with I from 1 to N".into()),
     }
 }
 

@@ -3,17 +3,18 @@
 use super::args::Certify;
 use super::files::Files;
 use super::progress::Spinner;
-use super::{Exit, print, request, say, summary, threads};
+use super::{Exit, print, request, results, say, summary, threads};
 use crate::certificate::ModelVerdict;
 use crate::data::npz;
 use crate::error::printable;
+use crate::gate::outputs::Findings;
 use crate::report;
 use crate::session::{self, Failure};
 
 pub(super) fn run(args: &Certify) -> Result<Exit, Failure> {
     let mut files = Files::new(args)?;
     threads(&args.run)?;
-    let request = request::of(&args.graph, args.region)?;
+    let request = request::of(&args.graph, args.region, args.policy.as_deref())?;
     let spinner = Spinner::new(args.run.quiet);
     let outcome = session::certify(&request, &spinner)?;
     let certificate = &outcome.certificate;
@@ -22,8 +23,9 @@ pub(super) fn run(args: &Certify) -> Result<Exit, Failure> {
         files.report(report::render(certificate).into_bytes());
     }
     if args.certificate.is_some() {
-        files.certificate(certificate.to_json().into_bytes());
+        files.certificate(results::document(certificate, args.canonical));
     }
+    files.others(args.results.contents(&Findings::from(certificate)));
     for (name, arrays) in &outcome.dump {
         if args.dump.is_some() {
             files.dump(name, npz::write(arrays)?);

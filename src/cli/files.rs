@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::args::Certify;
+use super::args::{Certify, GraphArgs};
 use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::output;
 
@@ -23,16 +23,10 @@ impl Files {
         let mut problems = Diagnostics::default();
         let report = args.report.as_deref().map(standard);
         let certificate = args.certificate.as_deref().map(standard);
-        let mut taken: BTreeMap<PathBuf, &str> = BTreeMap::new();
-        let cotangents = args.graph.cotangents.iter().filter(|(_, v)| v != "ones").map(|(_, v)| Path::new(v));
-        let read = [&args.graph.model, &args.graph.inputs, &args.graph.weights].map(|p| p.as_deref());
-        for path in read.into_iter().flatten().chain(cotangents) {
-            if let Ok(p) = fs::canonicalize(path) {
-                taken.insert(p, "a file that is read");
-            }
-        }
-        for (flag, path) in [("--report", &report), ("--certificate", &certificate)] {
-            let Some(path) = path else { continue };
+        let mut taken = taken(&args.graph);
+        let own = [("--report", report.clone()), ("--certificate", certificate.clone())];
+        let own = own.into_iter().filter_map(|(f, p)| p.map(|p| (f, p)));
+        for (flag, path) in &own.chain(args.results.places()).collect::<Vec<_>>() {
             if let Err(d) = place(path) {
                 problems.push(d);
                 continue;
@@ -60,6 +54,11 @@ impl Files {
         self.contents.extend(self.certificate.clone().map(|p| (p, bytes)));
     }
 
+    /// Takes other results.
+    pub(super) fn others(&mut self, files: Vec<(PathBuf, Vec<u8>)>) {
+        self.contents.extend(files);
+    }
+
     /// Takes a file of the dump.
     pub(super) fn dump(&mut self, name: &str, bytes: Vec<u8>) {
         self.contents.extend(self.dump.as_ref().map(|d| (d.join(name), bytes)));
@@ -73,9 +72,7 @@ impl Files {
 
     /// Does something go to standard output?
     pub(super) fn on_stdout(&self) -> bool {
-        self.contents
-            .iter()
-            .any(|(p, _)| ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].iter().any(|s| p == Path::new(s)))
+        on_stdout(&self.contents)
     }
 
     /// Writes all that was taken, or nothing.
@@ -98,13 +95,26 @@ impl Files {
     }
 }
 
+/// Does one of these files go to standard output?
+pub(super) fn on_stdout(files: &[(PathBuf, Vec<u8>)]) -> bool {
+    files.iter().any(|(p, _)| ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].iter().any(|s| p == Path::new(s)))
+}
+
+/// Files that are read, which no result may overwrite.
+pub(super) fn taken(graph: &GraphArgs) -> BTreeMap<PathBuf, &'static str> {
+    let cotangents = graph.cotangents.iter().filter(|(_, v)| v != "ones").map(|(_, v)| Path::new(v));
+    let read = [&graph.model, &graph.inputs, &graph.weights].map(|p| p.as_deref());
+    let paths = read.into_iter().flatten().chain(cotangents).filter_map(|p| fs::canonicalize(p).ok());
+    paths.map(|p| (p, "a file that is read")).collect()
+}
+
 /// "-" is standard output.
-fn standard(path: &Path) -> PathBuf {
+pub(super) fn standard(path: &Path) -> PathBuf {
     if path == Path::new("-") { "/dev/stdout".into() } else { path.into() }
 }
 
 /// What tells a place from another, even before it exists.
-fn identity(path: &Path) -> PathBuf {
+pub(super) fn identity(path: &Path) -> PathBuf {
     let parent = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),

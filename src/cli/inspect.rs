@@ -20,7 +20,7 @@ pub(super) fn run(args: &Inspect) -> Result<Exit, Failure> {
     if graph.inputs.is_none() {
         graph.random.get_or_insert(0);
     }
-    let request = request::of(&graph, None)?;
+    let request = request::of(&graph, None, None)?;
     let (loaded, unseeded) = load(&request)?;
     let checks = invariants(&loaded.lowered)?;
     let mut text = String::new();
@@ -176,7 +176,7 @@ fn notes(lowered: &Lowered, text: &mut String) {
 
 /// Rows in aligned columns; names too long for theirs push the rest to the right.
 fn table(rows: &[[String; 4]], text: &mut String) {
-    let width = |k: usize| rows.iter().map(|r| r[k].chars().count()).max().unwrap_or(0).min(48);
+    let width = |k: usize| rows.iter().map(|r| r[k].chars().count()).max().unwrap_or(0).min(72);
     let widths: Vec<usize> = (0..4).map(width).collect();
     for r in rows {
         let cells: Vec<String> = r.iter().zip(&widths).map(|(c, w)| format!("{c:w$}")).collect();

@@ -5,13 +5,19 @@
 
 mod args;
 mod certify;
+mod check;
+mod diff;
 mod files;
 mod inspect;
 mod operators;
+mod policy;
 mod progress;
 mod render;
 mod request;
+mod results;
+mod samples;
 mod summary;
+mod verify;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::ffi::OsString;
@@ -22,7 +28,7 @@ use std::sync::Mutex;
 
 use clap::Parser;
 
-use self::args::{Cli, Command, RunArgs};
+use self::args::{Cli, Command, PolicyCommand, RunArgs};
 use crate::certificate::EXIT_TOOL_BUG;
 use crate::error::{Code, Diagnostic};
 use crate::session::Failure;
@@ -84,8 +90,14 @@ fn status(end: std::thread::Result<Result<Exit, Failure>>) -> u8 {
 
 fn command(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
+        None if cli.certify.each => samples::run(&cli.certify),
         None => certify::run(&cli.certify),
         Some(Command::Inspect(a)) => inspect::run(&a),
+        Some(Command::Check(a)) => check::run(&a),
+        Some(Command::Policy(PolicyCommand::Init { file })) => policy::init(&file),
+        Some(Command::Verify(a)) => verify::run(a),
+        Some(Command::Diff(a)) => diff::run(&a),
+        Some(Command::Merge(a)) => samples::merge(&a),
         Some(Command::Ops) => operators::list(),
         Some(Command::Explain { op }) => operators::explain(&op),
         Some(Command::Render { certificate, report }) => render::run(&certificate, &report),

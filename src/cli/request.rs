@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::args::GraphArgs;
+use crate::certificate::Policy;
 use crate::data::npy;
 use crate::error::{Code, Diagnostic, Diagnostics};
+use crate::gate::policy;
 use crate::import::model::Dim;
 use crate::import::objective::KINDS;
 use crate::import::value::matches;
@@ -18,7 +20,10 @@ pub(super) fn model(args: &GraphArgs) -> Result<&Path, Diagnostic> {
 }
 
 /// The request that the flags make. The model is decoded here only where a flag names a part of it.
-pub(super) fn of(args: &GraphArgs, region: Option<f64>) -> Result<Request, Diagnostics> {
+///
+/// Also reads the policy.
+pub(super) fn of(args: &GraphArgs, region: Option<f64>, policy: Option<&Path>) -> Result<Request, Diagnostics> {
+    let decided_by = policy.map_or_else(|| Ok(Policy::default()), policy::read)?;
     let path = model(args)?;
     let undecided = args.inputs.is_none() && args.random.is_none();
     let named = !args.dims.is_empty() || !args.params.is_empty() || !args.freeze.is_empty();
@@ -56,7 +61,8 @@ pub(super) fn of(args: &GraphArgs, region: Option<f64>) -> Result<Request, Diagn
         outputs: args.outputs.clone(),
         seed_masks: args.seed_masks,
         region,
-        reproduce: reproduce(args, region),
+        policy: decided_by,
+        reproduce: reproduce(args, region, policy),
     })
 }
 
@@ -135,7 +141,7 @@ fn cotangent(value: &str) -> Result<Cotangent, Diagnostic> {
 
 /// The command line that makes the certificate again: files by the last component of their names,
 /// so that nothing of this machine stands in the report, and nothing that results don't depend on.
-fn reproduce(args: &GraphArgs, region: Option<f64>) -> String {
+fn reproduce(args: &GraphArgs, region: Option<f64>, policy: Option<&Path>) -> String {
     let base = |p: &Path| p.file_name().map_or_else(|| p.display().to_string(), |n| n.to_string_lossy().into_owned());
     let mut words = vec!["certify".to_string()];
     let mut add = |flag: &str, value: &str| {
@@ -146,7 +152,7 @@ fn reproduce(args: &GraphArgs, region: Option<f64>) -> String {
     };
     let name = args.model.as_deref().map(base).unwrap_or_default();
     // A name that would be taken for a flag or a command is given as a path.
-    let plain = !name.starts_with('-') && !["inspect", "ops", "explain", "render"].contains(&name.as_str());
+    let plain = !name.starts_with('-') && !super::args::is_command(&name);
     add("", &if plain { name } else { format!("./{name}") });
     match (&args.inputs, args.random) {
         (Some(p), _) => add("--inputs", &base(p)),
@@ -175,6 +181,9 @@ fn reproduce(args: &GraphArgs, region: Option<f64>) -> String {
     args.freeze.iter().for_each(|p| add("--freeze", p));
     if let Some(r) = region {
         add("--region", &format!("{r:?}"));
+    }
+    if let Some(p) = policy {
+        add("--policy", &base(p));
     }
     add("--certificate", "report.json");
     add("--report", "report.html");
@@ -209,13 +218,13 @@ mod tests {
 
     #[test]
     fn the_command_to_reproduce_is_quoted_and_names_no_folder() {
-        let text = reproduce(&args(), Some(0.25));
+        let text = reproduce(&args(), Some(0.25), Some(Path::new("/etc/p.toml")));
         assert_eq!(
             text,
             "certify 'net 1.onnx' --random 7 --dim N=4 --cotangent y=ones --cotangent z=z.npy --seed-masks 3 \
-             --params 'fc*' --freeze 'it'\\''s' --region 0.25 --certificate report.json --report report.html"
+             --params 'fc*' --freeze 'it'\\''s' --region 0.25 --policy p.toml --certificate report.json --report report.html"
         );
-        let odd = |name: &str| reproduce(&GraphArgs { model: Some(name.into()), ..args() }, None);
+        let odd = |name: &str| reproduce(&GraphArgs { model: Some(name.into()), ..args() }, None, None);
         assert!(odd("ops").starts_with("certify ./ops --random"));
         assert!(odd("-m.onnx").starts_with("certify ./-m.onnx --random"));
     }

@@ -2,14 +2,17 @@
 
 use std::fmt::Write as _;
 
-use crate::certificate::{Certificate, Covers, Gradient, InputSource, ModelVerdict, Rung, Standing, Status, decimal};
+use crate::certificate::{Bound, Certificate, Covers, Gradient, InputSource, ModelVerdict, Num, Rung, Status, decimal};
 use crate::error::printable;
+
+/// Rungs told of, so that the lines stay few.
+const MOST_RUNGS: usize = 5;
 
 /// Verdict, rule, counts, the worst gradient, the rungs, warnings, and where the files lie.
 pub(super) fn of(c: &Certificate, places: &[(&'static str, String)]) -> String {
     let mut text = String::new();
     let mut line = |key: &str, value: String| {
-        let _ = writeln!(text, "{key:<13}{value}");
+        let _ = writeln!(text, "{key:<15}{value}");
     };
     let verdict = match c.verdict {
         ModelVerdict::Certified => "certified",
@@ -39,18 +42,12 @@ pub(super) fn of(c: &Certificate, places: &[(&'static str, String)]) -> String {
     if let Some(g) = worst(c) {
         line("worst", describe(g));
     }
-    if let Some((end, rung, x)) = loosenesses(c).into_iter().min_by(|a, b| a.2.total_cmp(&b.2)) {
-        line("tightest", rung_line(end, rung, x));
+    for (rung, what) in rungs(c) {
+        line(rung.name(), what);
     }
-    if let Some((end, rung, x)) = loosenesses(c).into_iter().max_by(|a, b| a.2.total_cmp(&b.2)) {
-        line("loosest", rung_line(end, rung, x));
-    }
-    let vacuous = vacuous(c);
-    if !vacuous.is_empty() {
-        line("vacuous", vacuous);
-    }
-    let failed = c.checks.iter().filter(|k| k.result == Status::Fail).count();
-    line("checks", format!("{} of {} pass", c.checks.len() - failed, c.checks.len()));
+    let count = |r: Status| c.checks.iter().filter(|k| k.result == r).count();
+    let asked = c.checks.len() - count(Status::NotApplicable);
+    line("checks", format!("{} of {asked} pass, {} fail", count(Status::Pass), count(Status::Fail)));
     let own: usize = c.gradients.iter().map(|g| g.warnings.len()).sum();
     line("warnings", format!("{} on the model, {own} on gradients", c.warnings.len()));
     for (what, place) in places {
@@ -83,35 +80,48 @@ fn describe(g: &Gradient) -> String {
     )
 }
 
-/// Bound ÷ error of all rigorous composed rungs; `direct` is the error itself.
-fn loosenesses(c: &Certificate) -> Vec<(&str, Rung, f64)> {
-    let of = |g: &'_ Gradient| -> Vec<(Rung, f64)> {
-        let rigorous = g.bounds.iter().filter(|(r, b)| *r != Rung::Direct && b.standing == Standing::Rigorous);
-        rigorous.filter_map(|(r, b)| b.looseness.map(|x| (r, x.get()))).collect()
-    };
-    c.gradients.iter().flat_map(|g| of(g).into_iter().map(|(r, x)| (g.name.as_str(), r, x))).collect()
+/// What the rungs say: for which runs, and how far above the observed error. Where there are many,
+/// the tightest ones. `direct` is left out: it is the error itself.
+fn rungs(c: &Certificate) -> Vec<(Rung, String)> {
+    let computed = Rung::ALL.into_iter().filter(|r| *r != Rung::Direct);
+    let mut told: Vec<(Rung, Vec<&Bound>)> = computed
+        .map(|r| (r, c.gradients.iter().filter_map(|g| g.bounds.get(r)).collect()))
+        .filter(|(_, bounds): &(_, Vec<_>)| !bounds.is_empty())
+        .collect();
+    told.sort_by(|a, b| tightest(&a.1).total_cmp(&tightest(&b.1)));
+    told.truncate(MOST_RUNGS);
+    told.sort_by_key(|(r, _)| *r);
+    told.into_iter().map(|(r, bounds)| (r, tell(r, &bounds, c.gradients.len()))).collect()
 }
 
-fn rung_line(name: &str, rung: Rung, looseness: f64) -> String {
-    let covers = match rung.covers() {
+fn looseness<'a>(bounds: &'a [&Bound]) -> impl Iterator<Item = f64> + 'a {
+    bounds.iter().filter_map(|b| b.looseness.map(Num::get))
+}
+
+fn tightest(bounds: &[&Bound]) -> f64 {
+    looseness(bounds).fold(f64::INFINITY, f64::min)
+}
+
+fn tell(rung: Rung, bounds: &[&Bound], gradients: usize) -> String {
+    let mut text = match rung.covers() {
         Covers::ReferenceRun => "the reference run",
         Covers::EveryConformingRun => "every conforming run",
         Covers::ThisRun => "this run",
         Covers::IndependentRoundings => "independent roundings",
-    };
-    let up = decimal::up(looseness, 3);
-    format!("{} ({covers}) on \"{}\": {up} times the observed error", rung.name(), printable(name))
-}
-
-/// On how many gradients each rung says nothing.
-fn vacuous(c: &Certificate) -> String {
-    let count = |r: Rung| c.gradients.iter().filter_map(|g| g.bounds.get(r)).filter(|b| b.vacuous).count();
-    let said: Vec<String> = Rung::ALL
-        .into_iter()
-        .filter(|r| *r != Rung::Direct && count(*r) > 0)
-        .map(|r| format!("{} on {} of {}", r.name(), count(r), c.gradients.len()))
-        .collect();
-    said.join(", ")
+    }
+    .to_string();
+    let (least, most) = (tightest(bounds), looseness(bounds).fold(0.0, f64::max));
+    if least <= most {
+        let _ = write!(text, ": {} to {} times the error", decimal::up(least, 2), decimal::up(most, 2));
+    }
+    let vacuous = bounds.iter().filter(|b| b.vacuous).count();
+    if vacuous > 0 {
+        let _ = write!(text, ", vacuous on {vacuous} of {gradients}");
+    }
+    if bounds.len() < gradients {
+        let _ = write!(text, ", not known for {} of {gradients}", gradients - bounds.len());
+    }
+    text
 }
 
 #[cfg(test)]
@@ -125,7 +135,14 @@ mod tests {
         let places = [("report", "r.html".into()), ("certificate", "r.json".into()), ("dump", "d".to_string())];
         let text = of(&c, &places);
         assert!(text.lines().count() <= 15, "{text}");
-        for want in ["verdict      certified: ", "pass, 0 fail", "T = 0.001 · max", "worst ", "tightest ", "r.json"] {
+        for want in [
+            "verdict        certified: ",
+            "pass, 0 fail",
+            "T = 1e-3 · max",
+            "worst ",
+            "schedule       this run: ",
+            "r.json",
+        ] {
             assert!(text.contains(want), "{want} in\n{text}");
         }
     }

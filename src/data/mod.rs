@@ -90,6 +90,26 @@ impl DType {
         })
     }
 
+    /// Its name in NumPy, as certificates give it; what NumPy can't hold keeps its ONNX name.
+    pub fn numpy(self) -> &'static str {
+        match self {
+            DType::F32 => "float32",
+            DType::F64 => "float64",
+            DType::F16 => "float16",
+            DType::BF16 => "bfloat16",
+            DType::I8 => "int8",
+            DType::I16 => "int16",
+            DType::I32 => "int32",
+            DType::I64 => "int64",
+            DType::U8 => "uint8",
+            DType::U16 => "uint16",
+            DType::U32 => "uint32",
+            DType::U64 => "uint64",
+            DType::Bool => "bool",
+            DType::Other(name) => name,
+        }
+    }
+
     /// Is it one of the floating-point types that are held?
     pub fn is_float(self) -> bool {
         matches!(self, DType::F32 | DType::F64 | DType::F16 | DType::BF16)

@@ -217,10 +217,12 @@ impl Decoder<'_> {
                 let value = self.attribute(a, &label, opsets, if has_graph { scope } else { &[] }, depth);
                 attributes.insert(name, value);
             }
+            let domain = normal(&n.domain);
             nodes.push(Node {
                 name: n.name,
                 op: n.op_type,
-                domain: normal(&n.domain),
+                opset: opsets.get(&domain).copied().unwrap_or(1),
+                domain,
                 inputs: n.input,
                 outputs: n.output,
                 attributes,
@@ -230,9 +232,7 @@ impl Decoder<'_> {
         }
         let outer: HashSet<&str> = visible.iter().map(String::as_str).collect();
         let file = self.file;
-        let describe = |d: Diagnostic, n: &Node| {
-            d.file(file).node(n.label(), n.full_op(), opsets.get(&n.domain).copied().unwrap_or(1))
-        };
+        let describe = |d: Diagnostic, n: &Node| d.file(file).node(n.label(), n.full_op(), n.opset);
         sort(nodes, &outer, &describe, &mut self.problems)
     }
 

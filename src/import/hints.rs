@@ -104,6 +104,7 @@ mod tests {
             name: String::new(),
             op: op.into(),
             domain: String::new(),
+            opset: 17,
             inputs: inputs.iter().map(|s| s.to_string()).collect(),
             outputs: vec![output.into()],
             attributes: BTreeMap::new(),

@@ -68,6 +68,8 @@ pub struct Node {
     pub op: String,
     /// Operator's domain, `""` for the default one (`ai.onnx` is normalised to it).
     pub domain: String,
+    /// Version of the operator set in force for the operator.
+    pub opset: i64,
     /// Operands by name; `""` for one left out.
     pub inputs: Vec<String>,
     /// Results by name; `""` for one not wanted.
@@ -192,6 +194,7 @@ mod tests {
             name: name.into(),
             op: "Relu".into(),
             domain: String::new(),
+            opset: 17,
             inputs: vec!["x".into()],
             outputs: vec!["y".into()],
             attributes: BTreeMap::new(),

@@ -111,6 +111,7 @@ mod tests {
             name: String::new(),
             op: "Op".into(),
             domain: String::new(),
+            opset: 17,
             inputs: inputs.iter().map(|s| s.to_string()).collect(),
             outputs: outputs.iter().map(|s| s.to_string()).collect(),
             attributes: BTreeMap::new(),

@@ -1,6 +1,7 @@
 //! The two traversals that every pass shares: up the tape, and down.
 
 use super::{Graph, Leaf, Node, ValueId};
+use std::collections::BTreeMap;
 
 /// Evaluates leaves, then nodes in order; results are indexed by [`ValueId`].
 pub fn up<P, T, E>(
@@ -57,4 +58,30 @@ pub fn down<P, T, E>(
         total[id] = Some(ybar);
     }
     Ok(total)
+}
+
+/// For every (consumer, operand) that contributes to a cotangent: its place among the contributions of
+/// that operand, as [`down`] collects them. `reached` are the values that have a cotangent.
+pub fn arrivals<P>(
+    graph: &Graph<P>,
+    wanted: &[bool],
+    seeds: &[ValueId],
+    reached: impl Fn(ValueId) -> bool,
+) -> BTreeMap<(ValueId, usize), usize> {
+    let mut next = vec![0usize; graph.len()];
+    for s in seeds.iter().filter(|s| wanted[s.index()]) {
+        next[s.index()] += 1;
+    }
+    let mut arrival = BTreeMap::new();
+    for (k, n) in graph.nodes().iter().enumerate().rev() {
+        let v = graph.node_id(k);
+        if !reached(v) {
+            continue;
+        }
+        for (operand, o) in n.operands.iter().enumerate().filter(|(_, o)| wanted[o.index()]) {
+            arrival.insert((v, operand), next[o.index()]);
+            next[o.index()] += 1;
+        }
+    }
+    arrival
 }

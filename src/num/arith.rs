@@ -6,6 +6,7 @@
 //! literal rung (value and error carried through the same accumulation).
 
 use super::{Elementary, Pieces};
+use rayon::prelude::*;
 
 /// Which entry gets the cotangent where a maximum is attained more than once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,21 @@ pub trait Arith: Sync {
     fn dot<'a>(&self, terms: impl Iterator<Item = (&'a Self::S, &'a Self::S)>, bias: Option<&Self::S>) -> Self::S
     where
         Self::S: 'a;
+    /// Σ_l left(i,l)·right(l,j), then + bias(i,j), for i < m, j < n, l < k, row after row; `None` is an
+    /// exact zero that takes no part. Each entry is a [`Arith::dot`] over l in order, unless the
+    /// arithmetic knows better.
+    fn products<'a>(
+        &self,
+        (m, n, k): (usize, usize, usize),
+        left: impl Fn(usize, usize) -> Option<&'a Self::S> + Sync,
+        right: impl Fn(usize, usize) -> Option<&'a Self::S> + Sync,
+        bias: impl Fn(usize, usize) -> Option<&'a Self::S> + Sync,
+    ) -> Vec<Self::S>
+    where
+        Self::S: 'a,
+    {
+        textbook(self, (m, n, k), left, right, bias)
+    }
     /// The value at a of a piecewise linear function.
     fn piece_value(&self, pieces: &Pieces, a: &Self::S) -> Self::S;
     /// ȳ times the slope at a of a piecewise linear function.
@@ -59,4 +75,22 @@ pub trait Arith: Sync {
     fn max(&self, xs: &[Self::S]) -> Self::S;
     /// The cotangents of the entries of a maximum.
     fn max_vjp(&self, xs: &[Self::S], ties: Ties, ybar: &Self::S) -> Vec<Self::S>;
+}
+
+/// [`Arith::products`] by its definition.
+pub(super) fn textbook<'a, A: Arith + ?Sized>(
+    a: &A,
+    (m, n, k): (usize, usize, usize),
+    left: impl Fn(usize, usize) -> Option<&'a A::S> + Sync,
+    right: impl Fn(usize, usize) -> Option<&'a A::S> + Sync,
+    bias: impl Fn(usize, usize) -> Option<&'a A::S> + Sync,
+) -> Vec<A::S>
+where
+    A::S: 'a,
+{
+    let entry = |e: usize| {
+        let (i, j) = (e / n, e % n);
+        a.dot((0..k).filter_map(|l| left(i, l).zip(right(l, j))), bias(i, j))
+    };
+    (0..m * n).into_par_iter().map(entry).collect()
 }

@@ -4,7 +4,7 @@
 //! precision at hand and put what was lost into the radius, so the exact result stays enclosed.
 //! An operation that MPFR reports as exact adds nothing: exactly known values stay exact.
 
-use super::{Arith, Elementary, Interval, Mag, Pieces, Ties};
+use super::{Arith, Elementary, Interval, Mag, Pieces, Ties, arith, sliced};
 use rug::Float;
 use rug::float::Round;
 use rug::ops::{AddAssignRound, AssignRound};
@@ -30,14 +30,14 @@ fn size(x: &Float) -> Mag {
     }
 }
 
-/// Half a unit in the last place of a rounded midpoint.
+/// Half a unit in the last place of a midpoint that has been rounded.
 #[inline]
 fn half_unit(x: &Float) -> Mag {
     match x.get_exp() {
         // x = m·2^e with ½ ≤ |m| < 1, so the last of its p bits weighs 2^(e−p).
         Some(e) => Mag::exp2(i64::from(e) - i64::from(x.prec()) - 1),
-        // MPFR's exponent range makes a rounding to 0 impossible here; NaN and ∞ know nothing.
-        None if x.is_zero() => Mag::ZERO,
+        // below MPFR's exponents; NaN and ∞ know nothing
+        None if x.is_zero() => Mag::exp2(-1074),
         None => Mag::INFINITY,
     }
 }
@@ -136,13 +136,19 @@ impl Ball {
 pub struct Balls {
     /// Bits of the midpoints.
     pub prec: u32,
+    sliced: bool,
     undecided: AtomicUsize,
 }
 
 impl Balls {
-    /// Arithmetic with `prec` bits.
+    /// Arithmetic with `prec` bits; large contractions run as [sliced products](super::sliced).
     pub fn new(prec: u32) -> Balls {
-        Balls { prec, undecided: AtomicUsize::new(0) }
+        Balls { prec, sliced: true, undecided: AtomicUsize::new(0) }
+    }
+
+    /// Arithmetic with `prec` bits, in MPFR alone: the independent path.
+    pub fn scalar(prec: u32) -> Balls {
+        Balls { sliced: false, ..Balls::new(prec) }
     }
 
     /// How many gates have been left undecided (and enclosed by the hull of both branches) so far.
@@ -150,7 +156,7 @@ impl Balls {
         self.undecided.load(Relaxed)
     }
 
-    fn rounded(&self, (mid, exact): (Float, Ordering), carried: Mag) -> Ball {
+    pub(super) fn rounded(&self, (mid, exact): (Float, Ordering), carried: Mag) -> Ball {
         let rad = if exact == Ordering::Equal { carried } else { carried + half_unit(&mid) };
         Ball { mid, rad }
     }
@@ -241,13 +247,12 @@ impl Arith for Balls {
 
     // |f(x) − f(mid)| ≤ rad·sup|f′| over the ball; the evaluation is good to one unit of the last bit
     fn apply(&self, f: Elementary, a: &Ball) -> Ball {
-        let mid = f.eval(&a.mid, self.prec);
+        let (mid, exact) = f.eval_exactly(&a.mid, self.prec);
         if mid.is_nan() {
             return Ball { mid: Float::with_val(self.prec, 0), rad: Mag::INFINITY };
         }
         let carried = if a.rad.is_zero() { Mag::ZERO } else { a.rad * f.slope(a.interval()) };
-        let exact_at_zero = a.is_zero() && mid.is_zero();
-        let rounding = if exact_at_zero { Mag::ZERO } else { half_unit(&mid) + half_unit(&mid) };
+        let rounding = if exact { Mag::ZERO } else { half_unit(&mid) + half_unit(&mid) };
         Ball { mid, rad: carried + rounding }
     }
 
@@ -294,6 +299,20 @@ impl Arith for Balls {
             rad = Mag::INFINITY;
         }
         Ball { mid: acc, rad }
+    }
+
+    fn products<'a>(
+        &self,
+        size: (usize, usize, usize),
+        left: impl Fn(usize, usize) -> Option<&'a Ball> + Sync,
+        right: impl Fn(usize, usize) -> Option<&'a Ball> + Sync,
+        bias: impl Fn(usize, usize) -> Option<&'a Ball> + Sync,
+    ) -> Vec<Ball> {
+        if self.sliced && sliced::pays(size) {
+            sliced::products(self, size, left, right, bias)
+        } else {
+            arith::textbook(self, size, left, right, bias)
+        }
     }
 
     fn piece_value(&self, p: &Pieces, a: &Ball) -> Ball {

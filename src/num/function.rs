@@ -5,7 +5,9 @@
 
 use super::{Interval, Mag};
 use rug::Float;
+use rug::float::Round;
 use rug::ops::Pow;
+use std::cmp::Ordering;
 
 /// An elementary function of one real variable.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,41 +54,57 @@ pub enum Elementary {
 
 /// A binary64 result of the platform's library (a few ulps) made an upper bound.
 fn above(x: f64) -> Mag {
-    // 2^−20 covers any library error by orders of magnitude.
-    Mag::of(x) * Mag::of(1.0 + 1e-6)
+    // 2^−20 covers any library error by orders of magnitude, 2^−1074 an underflow.
+    Mag::of(x) * Mag::of(1.0 + 1e-6) + Mag::exp2(-1074)
 }
 
 impl Elementary {
     /// f(x) correctly rounded to within one unit of the `prec`-th bit; NaN outside the domain.
     pub fn eval(self, x: &Float, prec: u32) -> Float {
+        self.eval_exactly(x, prec).0
+    }
+
+    /// [`Elementary::eval`], and whether that is f(x) exactly.
+    pub fn eval_exactly(self, x: &Float, prec: u32) -> (Float, bool) {
         let w = prec + 24;
         let on = |x: &Float| Float::with_val(w, x);
+        macro_rules! rounded {
+            ($f:expr) => {{
+                let (y, way) = Float::with_val_round(prec, $f, Round::Nearest);
+                let exact = way == Ordering::Equal && y.is_finite();
+                (y, exact)
+            }};
+        }
         match self {
-            Elementary::Exp => Float::with_val(prec, x.exp_ref()),
-            Elementary::Log => Float::with_val(prec, x.ln_ref()),
-            Elementary::Sqrt => Float::with_val(prec, x.sqrt_ref()),
-            Elementary::Tanh => Float::with_val(prec, x.tanh_ref()),
+            Elementary::Exp => rounded!(x.exp_ref()),
+            Elementary::Log => rounded!(x.ln_ref()),
+            Elementary::Sqrt => rounded!(x.sqrt_ref()),
+            Elementary::Tanh => rounded!(x.tanh_ref()),
             Elementary::Sigmoid => {
                 let e = Float::with_val(w, (-on(x)).exp_ref());
-                Float::with_val(prec, 1 / (e + 1u32))
+                (Float::with_val(prec, 1 / (e + 1u32)), x.is_zero())
             }
-            Elementary::Erf => Float::with_val(prec, x.erf_ref()),
+            Elementary::Erf => rounded!(x.erf_ref()),
             Elementary::Softplus => {
                 let e = Float::with_val(w, on(x).exp_ref());
-                Float::with_val(prec, e.ln_1p_ref())
+                (Float::with_val(prec, e.ln_1p_ref()), false)
             }
-            Elementary::Sin => Float::with_val(prec, x.sin_ref()),
-            Elementary::Cos => Float::with_val(prec, x.cos_ref()),
-            Elementary::Tan => Float::with_val(prec, x.tan_ref()),
-            Elementary::Asin => Float::with_val(prec, x.asin_ref()),
-            Elementary::Acos => Float::with_val(prec, x.acos_ref()),
-            Elementary::Atan => Float::with_val(prec, x.atan_ref()),
-            Elementary::Sinh => Float::with_val(prec, x.sinh_ref()),
-            Elementary::Cosh => Float::with_val(prec, x.cosh_ref()),
-            Elementary::Asinh => Float::with_val(prec, x.asinh_ref()),
-            Elementary::Acosh => Float::with_val(prec, x.acosh_ref()),
-            Elementary::Atanh => Float::with_val(prec, x.atanh_ref()),
-            Elementary::Pow(p) => Float::with_val(prec, x.pow(Float::with_val(53, p))),
+            Elementary::Sin => rounded!(x.sin_ref()),
+            Elementary::Cos => rounded!(x.cos_ref()),
+            Elementary::Tan => rounded!(x.tan_ref()),
+            Elementary::Asin => rounded!(x.asin_ref()),
+            Elementary::Acos => rounded!(x.acos_ref()),
+            Elementary::Atan => rounded!(x.atan_ref()),
+            Elementary::Sinh => rounded!(x.sinh_ref()),
+            Elementary::Cosh => rounded!(x.cosh_ref()),
+            Elementary::Asinh => rounded!(x.asinh_ref()),
+            Elementary::Acosh => rounded!(x.acosh_ref()),
+            Elementary::Atanh => rounded!(x.atanh_ref()),
+            // by reference on both sides: a power of values has the precision of the exponent
+            Elementary::Pow(p) => {
+                let p = Float::with_val(53, p);
+                rounded!(x.pow(&p))
+            }
         }
     }
 
@@ -118,15 +136,19 @@ impl Elementary {
             // |sin′| = |cos| ≤ 1, |cos′| = |sin| ≤ min(1, |x|)
             Elementary::Sin => Mag::ONE,
             Elementary::Cos => Mag::of(mag).min(Mag::ONE),
-            // tan′ = 1 + tan² = 1/cos²; monotone in |x| between the poles
-            Elementary::Tan => {
-                if mag < 1.57 {
-                    let c = mag.cos() * (1.0 - 1e-6);
+            // tan′ = 1 + tan² = 1/cos²; monotone in the distance from the nearest multiple of π
+            Elementary::Tan if mag <= 1e6 => {
+                let k = (x.mid() / std::f64::consts::PI).round() * std::f64::consts::PI;
+                // k·π is off by less than 1e−9
+                let far = (lo - k).abs().max((hi - k).abs()) + 1e-9;
+                if far < 1.57 {
+                    let c = far.cos() * (1.0 - 1e-6);
                     Mag::ONE.div_lower((c * c).next_down())
                 } else {
                     Mag::INFINITY
                 }
             }
+            Elementary::Tan => Mag::INFINITY,
             // asin′ = −acos′ = 1/√(1−x²)
             Elementary::Asin | Elementary::Acos => {
                 let d = ((1.0 - mag) * (1.0 + mag)) * (1.0 - 1e-12);
@@ -162,10 +184,13 @@ pub fn power_slope(p: f64, x: Interval) -> Mag {
     Mag::of(p) * power_magnitude(p - 1.0, x)
 }
 
-/// sup |x|^q over an interval; +∞ where q < 0 and the interval touches 0.
+/// sup |x|^q over an interval; +∞ where q < 0 and the interval touches 0, and where q is not whole and
+/// the interval reaches below 0.
 pub fn power_magnitude(q: f64, x: Interval) -> Mag {
     if q == 0.0 {
         Mag::ONE
+    } else if x.lo < 0.0 && q.trunc() != q {
+        Mag::INFINITY
     } else if q > 0.0 {
         let m = x.mag().get();
         if m == 0.0 { Mag::ZERO } else { power(m, q) }
@@ -186,8 +211,7 @@ fn power(m: f64, q: f64) -> Mag {
     } else if q == 3.0 {
         Mag::of(m) * Mag::of(m) * Mag::of(m)
     } else {
-        let v = m.powf(q);
-        if v == 0.0 { Mag::exp2(-1074) } else { above(v) }
+        above(m.powf(q))
     }
 }
 

@@ -14,6 +14,7 @@ pub mod matmul;
 pub mod pieces;
 pub mod reduce;
 pub mod rounded;
+mod sliced;
 
 pub use arith::{Arith, Ties};
 pub use ball::{Ball, Balls};

@@ -39,14 +39,22 @@ impl Pieces {
         s.iter().fold(f64::NEG_INFINITY, |m, &x| m.max(x)) - s.iter().fold(f64::INFINITY, |m, &x| m.min(x))
     }
 
-    /// Does the value jump at some kink between pieces `first` and `last`?
+    /// Bound on how far the value jumps at the kinks between pieces `first` and `last`; 0 where it doesn't.
+    // the products of binary32 numbers are exact, and 2Sum keeps what each addition loses
     pub fn value_jump(&self, (first, last): (usize, usize)) -> f64 {
-        (first..last)
-            .map(|i| {
-                let k = self.kinks[i];
-                ((self.slopes[i + 1] - self.slopes[i]) * k + (self.offsets[i + 1] - self.offsets[i])).abs()
-            })
-            .sum()
+        let jump = |i: usize| {
+            let k = self.kinks[i];
+            let terms = [self.slopes[i + 1] * k, -self.slopes[i] * k, self.offsets[i + 1], -self.offsets[i]];
+            let (mut sum, mut lost) = (0.0f64, 0.0f64);
+            for t in terms {
+                let s = sum + t;
+                let back = s - sum;
+                lost += ((sum - (s - back)) + (t - back)).abs();
+                sum = s;
+            }
+            sum.abs() + lost
+        };
+        (first..last).map(jump).sum()
     }
 
     /// f as a function of binary64 numbers.

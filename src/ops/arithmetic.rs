@@ -13,7 +13,8 @@
 //! ## Error
 //! Carried: add, sub e_a + e_b; mul |a|e_b + e_a|b| + e_a·e_b; div (e_a + |q|e_b)/(|b| − e_b) with
 //! the centre's magnitudes. Local: u|y| for add and sub, u|y| + η/2 for mul and div. Portable covers for
-//! the cotangent of a divisor any sequence of at most three rounded operations, such as (−ȳ·(a/b))/b.
+//! the cotangent of a divisor any sequence of at most four rounded operations, such as (−ȳ·(a/b))/b,
+//! −ȳ·a/(b·b) and −ȳ·a·(1/(b·b)), and has no bound where one of them overflows on the way.
 //!
 //! ## Scale
 //! Interval arithmetic, widened by one rounding.
@@ -26,6 +27,7 @@
 
 use super::{Approx, Bound, PerOperand, RevNode, map, same_shapes};
 use crate::ir::{Array, Shaped, Tensor};
+use crate::num::format::LARGEST;
 use crate::num::{Arith, Interval, Mag, lemma};
 
 /// a + b.
@@ -81,6 +83,29 @@ fn rounded_product(a: &Approx, b: &Approx, i: usize) -> (Mag, Mag) {
 fn quotient(a: &Approx, b: &Approx, i: usize) -> (Mag, f64) {
     let below = b.hull(i).mig();
     (a.mag(i).div_lower(b.centre(i).mig()), below)
+}
+
+/// What an underflow on the way to ȳ·a/b² is multiplied by at most; |b| ≥ `below`.
+// ȳ·a: 1/b²; a/b: |ȳ/b|; ȳ/b: |a/b|; a/b²: |ȳ|; ȳ/b²: |a|; 1/b: |ȳ·a/b|; 1/b²: |ȳ·a|; ȳ·(a/b), a·(ȳ/b): 1/|b|;
+// b² off by η/2 moves the quotient by |ȳ·a/b⁴|·(η/2)/(1 − η/(2b²))
+fn underflow_gain(g: Mag, p: Mag, below: f64) -> Mag {
+    let inv = Mag::ONE.div_lower(below);
+    let square = inv * inv;
+    let gain = g + p + g * p + inv + (g + p) * inv + g * p * inv + square;
+    // b² ≥ 2^−125 is no subnormal number, b² < η may vanish
+    if square.get() <= 2f64.powi(125) {
+        gain
+    } else if square.get() <= 2f64.powi(149) {
+        gain + Mag::of(2.0) * g * p * square * square
+    } else {
+        Mag::INFINITY
+    }
+}
+
+/// The largest intermediate on the way to ȳ·a/b².
+fn divisor_peak(g: Mag, p: Mag, b: Mag, below: f64) -> Mag {
+    let inv = Mag::ONE.div_lower(below);
+    g * p + (g + p) * inv + inv * inv + b * b
 }
 
 impl RevNode for Add {
@@ -291,12 +316,6 @@ impl RevNode for Div {
         };
         let denominator = || {
             let (a, b) = (&x[0], &x[1]);
-            let peak = |i: usize| {
-                let inv = Mag::ONE.div_lower(b.hull(i).mig());
-                let (g, p) = (ybar.run_mag(i), a.run_mag(i));
-                g * p + (g + p) * inv + b.run_mag(i) * b.run_mag(i)
-            };
-            let peak = if ybar.run_only() { Mag::ZERO } else { (0..ybar.len()).fold(Mag::ZERO, |m, i| m.max(peak(i))) };
             Bound::of_pairs(map(ybar.len(), |i| {
                 let (p, below) = (ybar.mag(i) * a.mag(i), b.hull(i).mig());
                 let exact = p.div_lower(b.centre(i).mig()).div_lower(b.centre(i).mig());
@@ -307,14 +326,16 @@ impl RevNode for Div {
                     // two binary64 divisions (2·2^−53 relative) and one rounding to binary32
                     lemma::rounding(exact * Mag::of(1.0 + 1e-15)) + exact * Mag::exp2(-51)
                 } else {
-                    // three roundings; an underflow is amplified by |ȳ|/|b|, 1/|b| or |ȳ|
-                    let inv = Mag::ONE.div_lower(below);
-                    let g = ybar.run_mag(i);
-                    lemma::monomial(3, exact + carried, inv + g + g * inv + inv * inv)
+                    // four roundings, of which each may underflow
+                    let (g, p) = (ybar.run_mag(i), a.run_mag(i));
+                    if divisor_peak(g, p, b.run_mag(i), below).get() > LARGEST {
+                        Mag::INFINITY
+                    } else {
+                        lemma::monomial(4, exact + carried, underflow_gain(g, p, below))
+                    }
                 };
                 (carried, local)
             }))
-            .with_peak(peak)
         };
         vec![wanted[0].then(numerator), wanted[1].then(denominator)]
     }
@@ -332,8 +353,9 @@ impl RevNode for Div {
     ) -> PerOperand<Array<Interval>> {
         let denominator = || {
             let data = map(ybar.data.len(), |i| {
-                let q = rounded(x[0].data[i].div(x[1].data[i]));
-                rounded(rounded(ybar.data[i].mul(q)).div(x[1].data[i])).neg()
+                let (g, p, b) = (ybar.data[i], x[0].data[i], x[1].data[i]);
+                let exact = g.mul(p.div(b)).div(b).neg();
+                exact.widen(lemma::monomial(4, exact.mag(), underflow_gain(g.mag(), p.mag(), b.mig())))
             });
             Array::new(ybar.shape.clone(), data)
         };

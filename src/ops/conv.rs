@@ -163,6 +163,24 @@ fn from_channel_rows<T: Copy>(groups: &[Vec<T>], batch: usize, per_group: usize,
     out
 }
 
+/// Rows (channel) of columns (image, position), group after group, as [image, channel, position].
+fn images_first<T>(groups: Vec<Vec<T>>, batch: usize, space: usize) -> Vec<T> {
+    let mut out = Vec::with_capacity(groups.iter().map(Vec::len).sum());
+    let mut channels = Vec::new();
+    for mut rows in groups {
+        let from = channels.len();
+        while !rows.is_empty() {
+            let first = rows.len() - batch * space;
+            channels.push(rows.split_off(first).into_iter());
+        }
+        channels[from..].reverse();
+    }
+    for _ in 0..batch {
+        channels.iter_mut().for_each(|c| out.extend(c.take(space)));
+    }
+    out
+}
+
 /// w[o,c,k] of one group as rows c, columns (o, k).
 fn by_input_channel<T: Copy>(w: &[T], cout: usize, cin: usize, nk: usize) -> Vec<T> {
     let mut out = Vec::with_capacity(w.len());
@@ -288,25 +306,20 @@ impl Shaped for Conv {
     }
 }
 
-/// Pairs of positions that the definition multiplies, found by counting through all of them.
+/// Positions that the definition multiplies, found by counting through all of them; `None` where a
+/// kernel offset reads padding, or meets no output position.
 struct Meetings {
-    /// For every output position: (input position, kernel offset).
-    by_output: Vec<Vec<(usize, usize)>>,
-    /// For every kernel offset: (output position, input position).
-    by_kernel: Vec<Vec<(usize, usize)>>,
-    /// For every input position: (output position, kernel offset).
-    by_input: Vec<Vec<(usize, usize)>>,
+    /// For every output position, then kernel offset: the input position.
+    input: Vec<Option<usize>>,
+    /// For every input position, then kernel offset: the output position.
+    output: Vec<Option<usize>>,
 }
 
 impl Conv {
     /// All (p, k, q) with q = p·s + k·d − pad inside the input.
     fn meetings(&self, s: &Sizes) -> Meetings {
         let (np, nk, nq) = (s.nout(), s.nk(), s.nin());
-        let mut m = Meetings {
-            by_output: vec![Vec::new(); np],
-            by_kernel: vec![Vec::new(); nk],
-            by_input: vec![Vec::new(); nq],
-        };
+        let mut m = Meetings { input: vec![None; np * nk], output: vec![None; nq * nk] };
         let dims = s.input.len();
         let unravel = |mut flat: usize, extents: &[usize]| {
             let mut at = vec![0i64; dims];
@@ -329,10 +342,8 @@ impl Conv {
                     q = q * s.input[i] as i64 + v;
                 }
                 if inside {
-                    let q = q as usize;
-                    m.by_output[p].push((q, k));
-                    m.by_kernel[k].push((p, q));
-                    m.by_input[q].push((p, k));
+                    m.input[p * nk + k] = Some(q as usize);
+                    m.output[q as usize * nk + k] = Some(p);
                 }
             }
         }
@@ -343,20 +354,20 @@ impl Conv {
 impl RevNode for Conv {
     fn forward_spec<A: Arith>(&self, a: &A, x: &[&Array<A::S>]) -> Array<A::S> {
         let s = self.sizes(&x[0].shape, &x[1].shape);
-        let (np, nq, nk, channels) = (s.nout(), s.nin(), s.nk(), s.groups * s.cout);
-        let met = self.meetings(&s).by_output;
-        let entry = |e: usize| {
-            let (n, o, p) = (e / (channels * np), e / np % channels, e % np);
-            let first = o / s.cout * s.cin;
-            let terms = (0..s.cin).flat_map(|c| met[p].iter().map(move |&(q, k)| (c, q, k)));
-            let pairs = terms.map(|(c, q, k)| {
-                let input = &x[0].data[(n * s.groups * s.cin + first + c) * nq + q];
-                (input, &x[1].data[(o * s.cin + c) * nk + k])
-            });
-            a.dot(pairs, x.get(2).map(|b| &b.data[o]))
+        let (np, nq, nk, inputs) = (s.nout(), s.nin(), s.nk(), s.groups * s.cin);
+        let met = self.meetings(&s).input;
+        // y[n,o,p] = Σ_{c,k} w[o,c,k]·x[n,c,p·s+k·d−pad] (+ b[o]), c over the group of o
+        let group = |g: usize| {
+            let weight = |o: usize, ck: usize| Some(&x[1].data[(g * s.cout + o) * s.cin * nk + ck]);
+            let input = |ck: usize, np_: usize| {
+                let (c, k, n, p) = (ck / nk, ck % nk, np_ / np, np_ % np);
+                met[p * nk + k].map(|q| &x[0].data[(n * inputs + g * s.cin + c) * nq + q])
+            };
+            let bias = |o: usize, _| x.get(2).map(|b| &b.data[g * s.cout + o]);
+            a.products((s.cout, s.batch * np, s.cin * nk), weight, input, bias)
         };
-        let shape = [&[s.batch, channels], s.output.as_slice()].concat();
-        Array::new(shape, map_rows(s.batch * channels * np, entry))
+        let shape = [&[s.batch, s.groups * s.cout], s.output.as_slice()].concat();
+        Array::new(shape, images_first(map_rows(s.groups, group), s.batch, np))
     }
 
     fn vjp_spec<A: Arith>(
@@ -372,26 +383,33 @@ impl RevNode for Conv {
         let (inputs, outputs) = (s.groups * s.cin, s.groups * s.cout);
         let met = self.meetings(&s);
         let y = |n: usize, o: usize, p: usize| &ybar.data[(n * outputs + o) * np + p];
-        // x̄[n,c,q] = Σ_{o,p,k: p·s+k·d−pad=q} ȳ[n,o,p]·w[o,c,k]
+        // x̄[n,c,q] = Σ_{o,k} w[o,c,k]·ȳ[n,o,p] where p·s+k·d−pad = q for some p; in the order of p
         let input = || {
-            let entry = |e: usize| {
-                let (n, c, q) = (e / (inputs * nq), e / nq % inputs, e % nq);
-                let (g, within) = (c / s.cin, c % s.cin);
-                let terms =
-                    (g * s.cout..(g + 1) * s.cout).flat_map(|o| met.by_input[q].iter().map(move |&(p, k)| (o, p, k)));
-                a.dot(terms.map(|(o, p, k)| (y(n, o, p), &x[1].data[(o * s.cin + within) * nk + k])), None)
+            let group = |g: usize| {
+                let split = |ok: usize| (g * s.cout + ok / nk, nk - 1 - ok % nk);
+                let weight = |c: usize, ok: usize| {
+                    let (o, k) = split(ok);
+                    Some(&x[1].data[(o * s.cin + c) * nk + k])
+                };
+                let above = |ok: usize, nq_: usize| {
+                    let ((o, k), n, q) = (split(ok), nq_ / nq, nq_ % nq);
+                    met.output[q * nk + k].map(|p| y(n, o, p))
+                };
+                a.products((s.cin, s.batch * nq, s.cout * nk), weight, above, |_, _| None)
             };
-            Array::new(x[0].shape.clone(), map_rows(x[0].data.len(), entry))
+            Array::new(x[0].shape.clone(), images_first(map_rows(s.groups, group), s.batch, nq))
         };
         // w̄[o,c,k] = Σ_{n,p} ȳ[n,o,p]·x[n,c,p·s+k·d−pad]
         let kernel = || {
-            let entry = |e: usize| {
-                let (o, c, k) = (e / (s.cin * nk), e / nk % s.cin, e % nk);
-                let channel = o / s.cout * s.cin + c;
-                let terms = (0..s.batch).flat_map(|n| met.by_kernel[k].iter().map(move |&(p, q)| (n, p, q)));
-                a.dot(terms.map(|(n, p, q)| (&x[0].data[(n * inputs + channel) * nq + q], y(n, o, p))), None)
+            let group = |g: usize| {
+                let above = |o: usize, np_: usize| Some(y(np_ / np, g * s.cout + o, np_ % np));
+                let below = |np_: usize, ck: usize| {
+                    let (c, k, n, p) = (ck / nk, ck % nk, np_ / np, np_ % np);
+                    met.input[p * nk + k].map(|q| &x[0].data[(n * inputs + g * s.cin + c) * nq + q])
+                };
+                a.products((s.cout, s.cin * nk, s.batch * np), above, below, |_, _| None)
             };
-            Array::new(x[1].shape.clone(), map_rows(x[1].data.len(), entry))
+            Array::new(x[1].shape.clone(), super::flat_rows(s.groups, group))
         };
         // b̄[o] = Σ_{n,p} ȳ[n,o,p]
         let bias = || {

@@ -56,6 +56,16 @@ impl MatMul {
         Sizes { batch: elements(&a[..r - 2]), m, n, k }
     }
 
+    /// op(A)[i,l] of matrix t of the batch, op(A) being m×k.
+    fn at_a<'a, S>(&self, x: &'a Array<S>, t: usize, i: usize, l: usize, (m, k): (usize, usize)) -> &'a S {
+        &x.data[t * m * k + if self.trans_a { l * m + i } else { i * k + l }]
+    }
+
+    /// op(B)[l,j] of matrix t of the batch, op(B) being k×n.
+    fn at_b<'a, S>(&self, x: &'a Array<S>, t: usize, l: usize, j: usize, (k, n): (usize, usize)) -> &'a S {
+        &x.data[t * k * n + if self.trans_b { j * k + l } else { l * n + j }]
+    }
+
     /// How op(A) is read from A.
     fn left(&self, s: Sizes) -> Layout {
         if self.trans_a { Layout::plain(s.m).t() } else { Layout::plain(s.k) }
@@ -115,14 +125,14 @@ impl RevNode for MatMul {
     fn forward_spec<A: Arith>(&self, a: &A, x: &[&Array<A::S>]) -> Array<A::S> {
         let (p, q) = (x[0], x[1]);
         let Sizes { batch, m, n, k } = self.sizes(&p.shape, &q.shape);
-        let entry = |e: usize| {
-            let (t, i, j) = (e / (m * n), e / n % m, e % n);
-            let left = |l: usize| &p.data[t * m * k + if self.trans_a { l * m + i } else { i * k + l }];
-            let right = |l: usize| &q.data[t * k * n + if self.trans_b { j * k + l } else { l * n + j }];
-            a.dot((0..k).map(|l| (left(l), right(l))), x.get(2).map(|c| &c.data[e]))
+        // Y[i,j] = Σ_l op(A)[i,l]·op(B)[l,j] (+ C[i,j])
+        let matrix = |t: usize| {
+            let left = |i: usize, l: usize| Some(self.at_a(p, t, i, l, (m, k)));
+            let right = |l: usize, j: usize| Some(self.at_b(q, t, l, j, (k, n)));
+            a.products((m, n, k), left, right, |i, j| x.get(2).map(|c| &c.data[t * m * n + i * n + j]))
         };
         let shape = [&p.shape[..p.shape.len() - 2], &[m, n]].concat();
-        Array::new(shape, super::map_rows(batch * m * n, entry))
+        Array::new(shape, super::flat_rows(batch, matrix))
     }
 
     fn vjp_spec<A: Arith>(
@@ -134,27 +144,25 @@ impl RevNode for MatMul {
         wanted: &[bool],
     ) -> PerOperand<Array<A::S>> {
         let (p, q) = (x[0], x[1]);
-        let Sizes { m, n, k, .. } = self.sizes(&p.shape, &q.shape);
-        let y = |t: usize, i: usize, j: usize| &ybar.data[t * m * n + i * n + j];
-        // Ā[i,l] = Σ_j Ȳ[i,j]·B[l,j]
+        let Sizes { batch, m, n, k } = self.sizes(&p.shape, &q.shape);
+        let y = |t: usize, i: usize, j: usize| Some(&ybar.data[t * m * n + i * n + j]);
+        // Ā[i,l] = Σ_j Ȳ[i,j]·B[l,j], stored as A is
         let left = || {
-            let entry = |e: usize| {
-                let (t, r) = (e / (m * k), e % (m * k));
-                let (i, l) = if self.trans_a { (r % m, r / m) } else { (r / k, r % k) };
-                let right = |j: usize| &q.data[t * k * n + if self.trans_b { j * k + l } else { l * n + j }];
-                a.dot((0..n).map(|j| (y(t, i, j), right(j))), None)
+            let b = |t, l, j| Some(self.at_b(q, t, l, j, (k, n)));
+            let matrix = |t: usize| match self.trans_a {
+                false => a.products((m, k, n), |i, j| y(t, i, j), |j, l| b(t, l, j), |_, _| None),
+                true => a.products((k, m, n), |l, j| b(t, l, j), |j, i| y(t, i, j), |_, _| None),
             };
-            Array::new(p.shape.clone(), super::map_rows(p.data.len(), entry))
+            Array::new(p.shape.clone(), super::flat_rows(batch, matrix))
         };
-        // B̄[l,j] = Σ_i A[i,l]·Ȳ[i,j]
+        // B̄[l,j] = Σ_i A[i,l]·Ȳ[i,j], stored as B is
         let right = || {
-            let entry = |e: usize| {
-                let (t, r) = (e / (k * n), e % (k * n));
-                let (l, j) = if self.trans_b { (r % k, r / k) } else { (r / n, r % n) };
-                let left = |i: usize| &p.data[t * m * k + if self.trans_a { l * m + i } else { i * k + l }];
-                a.dot((0..m).map(|i| (left(i), y(t, i, j))), None)
+            let at = |t, i, l| Some(self.at_a(p, t, i, l, (m, k)));
+            let matrix = |t: usize| match self.trans_b {
+                false => a.products((k, n, m), |l, i| at(t, i, l), |i, j| y(t, i, j), |_, _| None),
+                true => a.products((n, k, m), |j, i| y(t, i, j), |i, l| at(t, i, l), |_, _| None),
             };
-            Array::new(q.shape.clone(), super::map_rows(q.data.len(), entry))
+            Array::new(q.shape.clone(), super::flat_rows(batch, matrix))
         };
         let mut out = vec![wanted[0].then(left), wanted[1].then(right)];
         out.extend(wanted.get(2).map(|&w| w.then(|| ybar.clone())));

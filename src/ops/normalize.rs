@@ -32,7 +32,7 @@
 use super::smooth::PORTABLE_ULPS;
 use super::{Approx, Bound, PerOperand, RevNode, flat_rows, rows_of};
 use crate::ir::{Array, Shaped, Tensor};
-use crate::num::format::{HALF_ETA, U};
+use crate::num::format::{HALF_ETA, LARGEST, U};
 use crate::num::{Arith, Interval, Mag, lemma};
 
 /// Normalises each row.
@@ -79,6 +79,12 @@ impl Normalize {
     /// A lower bound on every exact σ: √ε.
     fn floor(&self) -> f64 {
         f64::from(self.epsilon).sqrt() * (1.0 - 1e-14)
+    }
+
+    /// A lower bound on the σ that a run computes: the exact one's less its error, and never below what
+    /// 4 ulps leave of √ε, since a computed variance is not negative.
+    fn computed_floor(&self, low: f64, own_sigma: Mag) -> f64 {
+        Mag::sub_below(low, own_sigma).max(self.floor() * (1.0 - 1e-6))
     }
 
     /// The row as the definition has it: y and σ.
@@ -161,16 +167,30 @@ impl Normalize {
         // variance: squares, n−1 additions, /n, +ε: (n+4) roundings, halved by the root, whose own are 2k
         let relative = lemma::growth(n + 4 + 2 * (2.0 * PORTABLE_ULPS) as usize);
         let own_sigma = rms + (high + rms) * relative + (eta + eta).div_lower(low);
-        let under = Mag::sub_below(low, own_sigma);
+        let under = self.computed_floor(low, own_sigma);
+        // A run's y are its d over their own root mean square: they don't exceed √n either, unless squares
+        // underflow and nothing makes up for it.
+        let widest = if self.epsilon >= f32::MIN_POSITIVE && relative.get() < 1e-3 {
+            Mag::count(n).sqrt() * Mag::of(2.01)
+        } else {
+            Mag::INFINITY
+        };
         let own = (0..n)
             .map(|i| {
                 let run_y = y[i] + carried[i];
                 let formed = (own_d[i] + run_y * own_sigma).div_lower(under);
-                formed + lemma::monomial(3, run_y + formed, Mag::ONE.div_lower(under) + run_d[i])
+                let local = formed + lemma::monomial(3, run_y + formed, Mag::ONE.div_lower(under) + run_d[i]);
+                local.min(widest)
             })
             .collect();
         (own, own_sigma)
     }
+}
+
+/// Bound on the sums of squares of every run.
+fn squares(x: &Approx) -> Mag {
+    let top = (0..x.len()).fold(Mag::ZERO, |m, i| m.max(x.run_mag(i)));
+    Mag::of(8.0) * top * top * Mag::count(x.row_len())
 }
 
 /// Bounds on a row at its centre and on how far spec and covered runs are apart.
@@ -261,10 +281,7 @@ impl RevNode for Normalize {
                 })
                 .collect()
         };
-        // squares, and their sum, of every run
-        let top = (0..x[0].len()).fold(Mag::ZERO, |m, i| m.max(x[0].run_mag(i)));
-        let peak = Mag::of(8.0) * top * top * Mag::count(n);
-        Bound::of_pairs(flat_rows(y.len() / n, row)).with_peak(peak)
+        Bound::of_pairs(flat_rows(y.len() / n, row)).with_peak(squares(&x[0]))
     }
 
     fn vjp_bound(&self, x: &[Approx], _: &Approx, ybar: &Approx, _: &[bool]) -> PerOperand<Bound> {
@@ -279,13 +296,15 @@ impl RevNode for Normalize {
             let m = mean(&|i| g(i).0 * k.y[i]);
             let e_m = mean(&|i| k.y[i] * g(i).1 + (g(i).0 + g(i).1) * k.carried[i]);
             let own = if ybar.run_only() {
-                Own::Wide(self.moments(&k.row, &ybar.run[r * n..(r + 1) * n]))
+                Own::Wide {
+                    moments: self.moments(&k.row, &ybar.run[r * n..(r + 1) * n]),
+                    own_m: mean(&|j| g(j).0 * k.own_wide[j]),
+                    own_sigma: k.own_wide.iter().fold(Mag::ZERO, |a, &v| a.max(v)),
+                }
             } else {
                 // sums of n terms, a division, y's own error
-                let m_run = m + e_m;
-                let own_m = mean(&|i| (g(i).0 + g(i).1) * k.portable[i])
-                    + lemma::growth(n + 4) * m_run * Mag::of(1.01)
-                    + HALF_ETA * Mag::of(4.0);
+                let own_y = mean(&|i| (g(i).0 + g(i).1) * k.portable[i]);
+                let own_m = own_y + lemma::growth(n + 4) * (m + e_m + own_y) + HALF_ETA * Mag::of(4.0);
                 let own_b = centred(lemma::growth(n + 2) * (b + e_b) + HALF_ETA * Mag::of(4.0));
                 Own::Narrow { own_b, own_m }
             };
@@ -297,22 +316,22 @@ impl RevNode for Normalize {
                     // (ΔT + |T|·ρ/σ_low)/σ_low
                     let carried = (e_t + (t * k.rho).div_lower(k.low)).div_lower(k.low);
                     let local = match own {
-                        Own::Wide((mean_g, moment)) => {
+                        Own::Wide { moments: (mean_g, moment), own_m, own_sigma } => {
                             let row = &k.row;
                             let value =
                                 (f64::from(ybar.run[r * n + i]) - mean_g - row.d[i] / row.sigma * moment) / row.sigma;
                             // binary64: (n+12) roundings of |T|, and y's own error twice
-                            let t_own = t * Mag::count(n + 12) * Mag::exp2(-52)
-                                + k.own_wide[i] * m
-                                + k.y[i] * mean(&|j| g(j).0 * k.own_wide[j]);
-                            let sigma_own = t * k.own_wide.iter().fold(Mag::ZERO, |a, &v| a.max(v));
-                            let own = (t_own + sigma_own).div_lower(k.low);
+                            let t_own = t * Mag::count(n + 12) * Mag::exp2(-52) + k.own_wide[i] * m + k.y[i] * own_m;
+                            let own = (t_own + t * own_sigma).div_lower(k.low);
                             lemma::rounding(Mag::of(value) + own) + own
                         }
                         Own::Narrow { own_b, own_m } => {
                             let (t_run, y_run) = (t + e_t, k.y[i] + k.carried[i]);
                             let own_t = own_b + y_run * own_m + k.portable[i] * (m + e_m + own_m);
-                            let under = Mag::sub_below(k.low, k.own_sigma);
+                            let under = self.computed_floor(k.low, k.own_sigma);
+                            if Mag::ONE.div_lower(under).get() > LARGEST {
+                                return (carried, Mag::INFINITY);
+                            }
                             let all = t_run + own_t;
                             let own_t = own_t + lemma::growth(6) * all * Mag::of(1.01) + HALF_ETA * Mag::of(8.0);
                             let formed = (own_t + (t_run * k.own_sigma).div_lower(k.low)).div_lower(under);
@@ -323,7 +342,10 @@ impl RevNode for Normalize {
                 })
                 .collect()
         };
-        vec![Some(Bound::of_pairs(flat_rows(ybar.len() / n, row)))]
+        // Σȳ and Σȳ·y of every run, |y| ≤ 1.01·√n
+        let top = (0..ybar.len()).fold(Mag::ZERO, |m, i| m.max(ybar.run_mag(i)));
+        let peak = Mag::of(2.0) * top * Mag::count(n) * (Mag::ONE + Mag::count(n).sqrt());
+        vec![Some(Bound::of_pairs(flat_rows(ybar.len() / n, row)).with_peak(peak.max(squares(&x[0]))))]
     }
 
     fn forward_scale(&self, x: &[&Array<Interval>]) -> Array<Interval> {
@@ -360,7 +382,7 @@ impl RevNode for Normalize {
 /// This run's moments in binary64, or bounds on what every run's moments err.
 #[derive(Clone, Copy)]
 enum Own {
-    Wide((f64, f64)),
+    Wide { moments: (f64, f64), own_m: Mag, own_sigma: Mag },
     Narrow { own_b: Mag, own_m: Mag },
 }
 
@@ -376,7 +398,7 @@ impl Normalize {
         let about =
             Approx { shape: &shape, run: &run, spec: &mids, eps: &radius, centre: super::Centre::Spec, gates: &[] };
         let k = self.knowledge(&about, 0);
-        let under = Mag::sub_below(k.low, k.own_sigma).max(0.0);
+        let under = self.computed_floor(k.low, k.own_sigma).max(0.0);
         let y = (0..n)
             .map(|i| {
                 let y = k.row.d[i] / k.row.sigma;

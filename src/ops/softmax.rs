@@ -11,13 +11,14 @@
 //! is p − onehot.
 //!
 //! ## Error
-//! r = max_j e_j. Softmax carried: p_i(1−p_i)(e^{2r}−1). LogSoftmax carried: (1−p_i)e_i + Σ_{j≠i} p_j e_j
-//! with each p anywhere between p·e^{−2r} and p·e^{2r}. Local of this run: one rounding. Local of every
-//! run, R = max_i(m − x_i): softmax p·((1+u)^t − 1), t = 2R + n + 4k + 6 (the subtraction, k-ulp
-//! exponentials, a sum in any order, a division or a product with a reciprocal); log-softmax the
-//! subtraction's u·R, the sum's relative error, the logarithm's k ulps, and the last subtractions in
-//! either grouping. Cotangents by the product rule; p's own error as above, by whichever of softmax(x)
-//! and exp(logsoftmax(x)) the run forms it.
+//! r = max_j e_j. LogSoftmax carried: L_i = (1−p_i)e_i + Σ_{j≠i} p_j e_j with each p anywhere between
+//! p·e^{−2r} and p·e^{2r}. Softmax carried: the smaller of p_i(1−p_i)(e^{2r}−1) and p_i(e^{L_i}−1). Local
+//! of this run: one rounding. Local of every run: an exponential errs by A_j = e^{u(m−x_j)+2ku}−1
+//! relatively (the subtraction, k ulps), their sum by B = Σp_j·A_j and its n−1 additions; softmax
+//! p_i(e^{t}−1), t = A_i + B + B² + (n+2)(u+u²) (a division, or a product with a reciprocal); log-softmax
+//! the sum's relative error, the logarithm's k ulps, and the subtractions in either grouping. Cotangents
+//! by the product rule; p's own error as above, by whichever of softmax(x) and exp(logsoftmax(x)) the run
+//! forms it.
 //!
 //! ## Scale
 //! p in [0, 1], cut by the ranges of its quotient; cotangents by magnitudes.
@@ -88,14 +89,28 @@ struct RowBounds {
     /// Bounds on p at the centre.
     low: Vec<f64>,
     high: Vec<Mag>,
-    /// max e.
-    r: Mag,
     /// e^{2r} − 1.
     growth: Mag,
-    /// Relative error of p in every run (binary32 formulas), beyond what is carried.
-    portable: Mag,
+    /// How far ln p_i moves at most.
+    drift: Vec<Mag>,
     /// m − x_i at most, over all covered runs.
-    spread: Mag,
+    below: Vec<Mag>,
+    /// |m| at most.
+    top: Mag,
+}
+
+/// For every entry the sum of all others, without cancellation.
+fn all_but_one(x: &[f64]) -> Vec<f64> {
+    let mut out = vec![0.0; x.len()];
+    let (mut before, mut after) = (0.0, 0.0);
+    for i in 0..x.len() {
+        out[i] += before;
+        before += x[i];
+        let j = x.len() - 1 - i;
+        out[j] += after;
+        after += x[j];
+    }
+    out
 }
 
 /// e^t − 1 rounded up.
@@ -116,52 +131,92 @@ impl RowBounds {
         let n = x.row_len();
         let at = row * n;
         let top = (0..n).map(|i| x.centre(at + i).hi).fold(f64::NEG_INFINITY, f64::max);
-        let (mut low_sum, mut high_sum) = (0.0, 0.0);
-        let ends: Vec<(f64, f64)> = (0..n)
-            .map(|i| {
-                let c = x.centre(at + i);
-                let (l, h) = ((c.lo - top).exp() * (1.0 - 1e-12), (c.hi - top).exp() * (1.0 + 1e-12));
-                (low_sum, high_sum) = (low_sum + l, high_sum + h);
-                (l, h)
-            })
-            .collect();
+        let lows: Vec<f64> = (0..n).map(|i| (x.centre(at + i).lo - top).exp() * (1.0 - 1e-12)).collect();
+        let highs: Vec<f64> = (0..n).map(|i| (x.centre(at + i).hi - top).exp() * (1.0 + 1e-12)).collect();
         let slack = 1.0 + 1e-12 + n as f64 * 1e-15;
-        // what rounding may do to a sum of n terms less one of them
-        let cancel = (n + 4) as f64 * f64::EPSILON;
-        let low = ends
-            .iter()
-            .map(|&(l, h)| (l / ((high_sum - h).max(0.0) * slack + l + high_sum * cancel)).min(1.0) * (1.0 - 1e-12));
+        // p_i lies between its values where all others are high and where they are low
+        let (low_others, high_others) = (all_but_one(&lows), all_but_one(&highs));
+        let low = (0..n).map(|i| (lows[i] / (high_others[i] * slack + lows[i])).min(1.0) * (1.0 - 1e-12));
         let low: Vec<f64> = low.map(|p| if p.is_nan() { 0.0 } else { p.max(0.0) }).collect();
-        let high = ends
-            .iter()
-            .map(|&(l, h)| {
-                let others = ((low_sum - l) - low_sum * cancel).max(0.0) / slack;
-                Mag::of(h * (1.0 + 1e-12) + 1e-300).div_lower(others + h).min(Mag::ONE)
-            })
-            .collect();
+        let high = |i: usize| {
+            let p = Mag::of(highs[i] * (1.0 + 1e-12) + 1e-300).div_lower(low_others[i] / slack + highs[i]);
+            p.min(Mag::ONE)
+        };
+        let high = (0..n).map(high).collect();
         let r = (0..n).fold(Mag::ZERO, |m, i| m.max(x.eps[at + i]));
-        let lowest = (0..n).map(|i| x.hull(at + i).lo).fold(f64::INFINITY, f64::min);
         let highest = (0..n).map(|i| x.hull(at + i).hi).fold(f64::NEG_INFINITY, f64::max);
-        let spread = Mag::of((highest - lowest).next_up());
-        // t·u with t = 2R + n + 4k + 6, k ulps being 2k·u relatively
-        let t = Mag::of(2.0) * spread + Mag::count(n) + Mag::of(4.0 * PORTABLE_ULPS + 6.0);
-        let portable = expm1(t * U);
-        RowBounds { low, high, r, growth: expm1(r + r), portable, spread }
+        let lead = (0..n).map(|i| x.hull(at + i).lo).fold(f64::NEG_INFINITY, f64::max);
+        let below = (0..n).map(|i| Mag::of((highest - x.hull(at + i).lo).next_up())).collect();
+        let mut b = RowBounds {
+            low,
+            high,
+            growth: expm1(r + r),
+            drift: Vec::new(),
+            below,
+            top: Mag::of(highest).max(Mag::of(lead)),
+        };
+        // (1−p_i)e_i + Σ_{j≠i} p_j e_j
+        let (mut before, mut after) = (Mag::ZERO, Mag::ZERO);
+        b.drift = vec![Mag::ZERO; n];
+        for i in 0..n {
+            let j = n - 1 - i;
+            b.drift[i] += before;
+            b.drift[j] += after;
+            before += b.most(i) * x.eps[at + i];
+            after += b.most(j) * x.eps[at + j];
+        }
+        let shrunk = (-2.0 * r.get()).exp() * (1.0 - 1e-12);
+        for i in 0..n {
+            let stay = Mag::of(1.0 - b.low[i] * shrunk).min(Mag::ONE);
+            b.drift[i] = (b.drift[i] + stay * x.eps[at + i]).min(r + r);
+        }
+        b
+    }
+
+    /// p_i anywhere on the way from the centre to spec or run.
+    // p·e^{2r}
+    fn most(&self, i: usize) -> Mag {
+        (self.high[i] * (Mag::ONE + self.growth)).min(Mag::ONE)
     }
 
     /// Carried error of p_i.
-    // p(1−p)(e^{2r}−1), and never more than 1
+    // min(p(1−p)(e^{2r}−1), p(e^L−1)), and never more than 1
     fn carried(&self, i: usize) -> Mag {
         let rest = Mag::of(1.0 - self.low[i]) * Mag::of(1.0 + 1e-15);
-        (self.high[i].min(Mag::ONE) * rest.min(Mag::ONE) * self.growth).min(Mag::ONE)
+        let moved = (rest.min(Mag::ONE) * self.growth).min(expm1(self.drift[i]));
+        (self.high[i].min(Mag::ONE) * moved).min(Mag::ONE)
     }
 
-    /// Local error of a p_i formed in binary32 by every run, on top of what is carried.
-    fn local(&self, i: usize) -> Mag {
+    /// Relative error of every run's e^{x_i−m}, as long as it doesn't underflow.
+    // A = e^{u(m−x) + 2ku} − 1
+    fn exponential(&self, i: usize) -> Mag {
+        expm1(U * self.below[i] + Mag::of(2.0 * PORTABLE_ULPS) * U)
+    }
+
+    /// What the exponentials' errors do to their sum, relatively; +∞ beyond ½.
+    // B = Σp_j·A_j ≤ max A_j
+    fn of_sum(&self) -> Mag {
         let n = self.high.len();
+        let (mut mean, mut most) = (Mag::ZERO, Mag::ZERO);
+        for j in 0..n {
+            let a = self.exponential(j);
+            mean += self.most(j) * a;
+            most = most.max(a);
+        }
+        let b = mean.min(most);
+        if b.get() <= 0.5 { b } else { Mag::INFINITY }
+    }
+
+    /// Local errors of all p formed in binary32 by every run, on top of what is carried.
+    fn local(&self) -> Vec<Mag> {
+        let n = self.high.len();
+        let b = self.of_sum();
+        // −ln(1−B) ≤ B + B² for B ≤ ½, −ln(1−u) ≤ u + u²
+        let shared = b + b * b + Mag::count(n + 2) * (U + U * U);
         // an exponential that underflows is off by k·η, and so is every term of the sum
         let underflow = Mag::of(4.0 * PORTABLE_ULPS) * Mag::count(n + 2) * HALF_ETA;
-        (self.high[i] + self.carried(i)) * self.portable + underflow
+        let one = |i: usize| (self.high[i] + self.carried(i)) * expm1(self.exponential(i) + shared) + underflow;
+        (0..n).map(one).collect()
     }
 }
 
@@ -213,6 +268,7 @@ impl RevNode for Softmax {
         let n = y.row_len();
         let row = |r: usize| {
             let b = RowBounds::of(&x[0], r);
+            let own = if y.run_only() { Vec::new() } else { b.local() };
             (0..n)
                 .map(|i| {
                     let local = match y.centre {
@@ -220,7 +276,7 @@ impl RevNode for Softmax {
                             let p = Mag::of_f32(y.run[r * n + i]);
                             lemma::rounding_of_result(y.run[r * n + i]) + (p + HALF_ETA) * wide_rel(n) * Mag::of(1.001)
                         }
-                        Centre::Spec => b.local(i),
+                        Centre::Spec => own[i],
                     };
                     (b.carried(i), local)
                 })
@@ -237,7 +293,7 @@ impl RevNode for Softmax {
             let moved: Vec<Mag> = (0..n).map(|j| b.carried(j)).collect();
             // own error of p in a covered run
             let own: Vec<Mag> =
-                (0..n).map(|j| if ybar.run_only() { b.high[j] * wide_rel(n) + HALF_ETA } else { b.local(j) }).collect();
+                if ybar.run_only() { b.high.iter().map(|&p| p * wide_rel(n) + HALF_ETA).collect() } else { b.local() };
             // D = Σ p_j ȳ_j: |D|, its carried error, and its own
             let (mut d, mut e_d, mut own_d) = (Mag::ZERO, Mag::ZERO, Mag::ZERO);
             for j in 0..n {
@@ -267,7 +323,9 @@ impl RevNode for Softmax {
                 })
                 .collect()
         };
-        vec![Some(Bound::of_pairs(flat_rows(ybar.len() / n, row)))]
+        // ȳ − D before it is multiplied by p: |D| ≤ 1.001·max(|ȳ| + e)
+        let top = (0..ybar.len()).fold(Mag::ZERO, |m, i| m.max(ybar.run_mag(i)));
+        vec![Some(Bound::of_pairs(flat_rows(ybar.len() / n, row)).with_peak(top * Mag::of(2.01)))]
     }
 
     fn forward_scale(&self, x: &[&Array<Interval>]) -> Array<Interval> {
@@ -313,12 +371,12 @@ fn probabilities(x: &[Interval]) -> Vec<Interval> {
     let bottom = x.iter().map(|i| i.lo).fold(f64::INFINITY, f64::min);
     let lows: Vec<f64> = x.iter().map(|i| (i.lo - top).exp()).collect();
     let highs: Vec<f64> = x.iter().map(|i| (i.hi - top).exp()).collect();
-    let (low_sum, high_sum): (f64, f64) = (lows.iter().sum(), highs.iter().sum());
+    let (low_others, high_others) = (all_but_one(&lows), all_but_one(&highs));
     let slack = expm1((Mag::of(2.0) * Mag::of(top - bottom) + Mag::count(n) + Mag::of(4.0 * PORTABLE_ULPS + 6.0)) * U);
     (0..n)
         .map(|i| {
-            let lo = lows[i] / (high_sum - highs[i] + lows[i]);
-            let hi = highs[i] / (low_sum - lows[i] + highs[i]);
+            let lo = lows[i] / (high_others[i] + lows[i]);
+            let hi = highs[i] / (low_others[i] + highs[i]);
             let own = Interval::new(lo * (1.0 - 1e-9), hi * (1.0 + 1e-9) + 1e-12).meet(Interval::new(0.0, 1.0));
             own.widen(own.mag() * slack + Mag::of(4.0 * PORTABLE_ULPS) * Mag::count(n + 2) * HALF_ETA)
         })
@@ -381,35 +439,26 @@ impl RevNode for LogSoftmax {
         let (x, n) = (&x[0], y.row_len());
         let row = |r: usize| {
             let b = RowBounds::of(x, r);
-            let e = |j: usize| x.eps[r * n + j];
-            // p anywhere on the way from centre to run: p·e^{2r}
-            let up = |j: usize| (b.high[j] * (Mag::ONE + b.growth)).min(Mag::ONE);
-            let all: Mag = (0..n).map(|j| up(j) * e(j)).sum();
+            // 0 ≤ ln Σ ≤ ln n
+            let log_sum = Mag::of((n as f64).ln() * 1.01);
+            // −ln(1−s) ≤ s + s² for s ≤ ½, s the relative error of the sum: its terms' and n−1 additions
+            let s = b.of_sum() + lemma::growth(n) + Mag::of(4.0 * PORTABLE_ULPS) * Mag::count(n) * HALF_ETA;
+            let sum = if s.get() <= 0.5 { s + s * s } else { Mag::INFINITY };
+            let log = Mag::of(2.0 * PORTABLE_ULPS) * (U * (log_sum + sum) + HALF_ETA);
             (0..n)
                 .map(|i| {
-                    // (1−p_i)e_i + Σ_{j≠i} p_j e_j ≤ min(e_i, (1−p_i)⁺e_i) + Σ_j p_j e_j
-                    let stay = Mag::of(1.0 - b.low[i] * (-2.0 * b.r.get()).exp() * (1.0 - 1e-12)).min(Mag::ONE);
-                    let carried = (stay * e(i) + all).min(b.r + b.r);
+                    let carried = b.drift[i];
                     let k = r * n + i;
-                    // ln n ≥ ln Σ ≥ 0
-                    let log_sum = Mag::of((n as f64).ln() * 1.01);
                     let local = match y.centre {
                         Centre::Run => {
-                            let size = Mag::of_f32(x.run[k]) + b.spread + log_sum;
+                            let size = Mag::of_f32(x.run[k]) + b.below[i] + log_sum;
                             lemma::rounding_of_result(y.run[k]) + wide_rel(n) + size * Mag::exp2(-50)
                         }
                         Centre::Spec => {
-                            // relative error of the sum: the subtraction's R·u, k-ulp exponentials, n−1 additions
-                            let sum = expm1((b.spread + Mag::count(n) + Mag::of(2.0 * PORTABLE_ULPS + 2.0)) * U)
-                                + Mag::of(4.0 * PORTABLE_ULPS) * Mag::count(n) * HALF_ETA;
-                            let log = Mag::of(2.0 * PORTABLE_ULPS) * (U * log_sum + HALF_ETA);
-                            // x−m and −log, or x−(m+log): u of each difference, m and the result
-                            let m = (0..n).fold(Mag::ZERO, |t, j| t.max(x.run_mag(r * n + j)));
-                            // −ln(1−s) ≤ s + s² for s ≤ ½
-                            let sum = if sum.get() <= 0.5 { sum * (Mag::ONE + sum) } else { Mag::INFINITY };
-                            sum + log
-                                + Mag::of(2.0) * U * (b.spread + log_sum + m + sum)
-                                + U * (y.spec[k].mag() + carried)
+                            // u of x−m, or of m + ln Σ, then u of the result
+                            let first = U * b.below[i].max(b.top + log_sum + sum + log);
+                            let own = sum + log + first;
+                            own + U * (y.spec[k].mag() + carried + own)
                         }
                     };
                     (carried, local)
@@ -423,6 +472,7 @@ impl RevNode for LogSoftmax {
         let n = ybar.row_len();
         let row = |r: usize| {
             let b = RowBounds::of(&x[0], r);
+            let local_p = if ybar.run_only() { Vec::new() } else { b.local() };
             let at = |j: usize| r * n + j;
             // S = Σȳ: |S|, carried and own error
             let (mut s, mut e_s, mut total, mut terms) = (Mag::ZERO, Mag::ZERO, Mag::ZERO, 0);
@@ -451,7 +501,7 @@ impl RevNode for LogSoftmax {
                         // softmax(x), or exp of the log-softmax this run computed: p(e^{e_y}−1) + k ulps
                         let from_log = (p + moved) * expm1(y.eps[at(i)])
                             + Mag::of(2.0 * PORTABLE_ULPS) * (U * (p + moved) * Mag::of(1.1) + HALF_ETA);
-                        b.local(i).max(from_log)
+                        local_p[i].max(from_log)
                     };
                     let mut local = (p + moved + own) * own_s + own * sr;
                     let product = (p + moved + own) * (sr + own_s);
@@ -465,7 +515,10 @@ impl RevNode for LogSoftmax {
                 })
                 .collect()
         };
-        vec![Some(Bound::of_pairs(flat_rows(ybar.len() / n, row)))]
+        // Σȳ in any order
+        let total = |r: usize| (r * n..(r + 1) * n).map(|i| ybar.run_mag(i)).sum::<Mag>();
+        let peak = (0..ybar.len() / n).fold(Mag::ZERO, |m, r| m.max(total(r)));
+        vec![Some(Bound::of_pairs(flat_rows(ybar.len() / n, row)).with_peak(peak + peak))]
     }
 
     fn forward_scale(&self, x: &[&Array<Interval>]) -> Array<Interval> {
@@ -476,10 +529,15 @@ impl RevNode for LogSoftmax {
             let high: f64 = x.iter().map(|i| (i.hi - top).exp()).sum();
             let low: f64 = x.iter().map(|i| (i.lo - top).exp()).sum();
             // log Σ e^x between its values at the ends
-            let (lo, hi) = (top + low.ln() - 1e-9 * (1.0 + top.abs()), top + high.ln() + 1e-9 * (1.0 + top.abs()));
+            let bottom = x.iter().map(|i| i.lo).fold(f64::NEG_INFINITY, f64::max);
+            let margin = 1e-9 * (1.0 + top.abs());
+            let (lo, hi) = ((top + low.ln()).max(bottom) - margin, top + high.ln() + margin);
             let m = x.iter().fold(Mag::ZERO, |m, i| m.max(i.mag()));
-            let slack =
-                Mag::of(4.0) * U * (m + m) + expm1((m + m + Mag::count(n) + Mag::of(4.0 * PORTABLE_ULPS + 6.0)) * U);
+            // the sum's relative error, the logarithm's ulps, and three subtractions
+            let log_sum = Mag::of((n as f64).ln() * 1.01);
+            let slack = expm1((m + m + Mag::count(n) + Mag::of(2.0 * PORTABLE_ULPS + 6.0)) * U)
+                + Mag::of(2.0 * PORTABLE_ULPS) * (U * log_sum + HALF_ETA)
+                + Mag::of(6.0) * U * (m + log_sum);
             x.iter()
                 .map(|v| v.sub(Interval::new(lo, hi)).meet(Interval::new(f64::NEG_INFINITY, 0.0)).widen(slack))
                 .collect()

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 /// Largest number of points that get a marker each.
 const MARKED: usize = 60;
+/// Width of a scale on the right, in pixels.
+const SCALE: f64 = 46.0;
 
 /// Marker shapes, one per series, as path data around the origin.
 const MARKERS: [&str; 10] = [
@@ -24,6 +26,21 @@ pub(super) struct Tick {
     pub at: String,
     pub left: String,
     pub right: String,
+}
+
+/// A tick of the outer scale on the right.
+pub(super) struct Outer {
+    pub from: String,
+    pub at: String,
+    pub text: String,
+}
+
+/// One bar of a histogram, with its figure on top.
+pub(super) struct Bar {
+    pub class: &'static str,
+    pub path: String,
+    pub at: String,
+    pub text: String,
 }
 
 /// A label under the horizontal axis.
@@ -81,11 +98,13 @@ pub(super) struct Chart {
     /// Half way up.
     pub middle: String,
     pub left_title: String,
-    pub right_title: String,
-    pub right_title_at: String,
+    /// Heads of the two scales on the right, each with its place; empty for none.
+    pub right_titles: Vec<Label>,
     pub ticks: Vec<Tick>,
+    pub outer: Vec<Outer>,
     pub labels: Vec<Label>,
     pub references: Vec<Reference>,
+    pub bars: Vec<Bar>,
     pub series: Vec<Series>,
     /// Empty for a single series.
     pub legend: Vec<Legend>,
@@ -99,17 +118,22 @@ pub(super) struct Input {
     /// Width and height of the whole picture.
     pub size: (f64, f64),
     pub left_title: String,
-    pub right_title: String,
+    /// Heads of the scale on the right and of the one beyond it; empty for none.
+    pub right_titles: (&'static str, &'static str),
     /// Lowest and highest ordinate.
     pub range: (f64, f64),
     /// Ticks: ordinate, left and right label.
     pub ticks: Vec<(f64, String, String)>,
+    /// Ticks of the scale beyond: ordinate, label.
+    pub outer: Vec<(f64, String)>,
     /// Lines across: ordinate, text.
     pub references: Vec<(f64, String)>,
     /// Names of the abscissae.
     pub names: Vec<String>,
     /// Series: index of its colour, name, ordinates.
     pub series: Vec<(usize, String, Vec<Option<f64>>)>,
+    /// Bars, one per name: class in the style sheet, height, figure.
+    pub bars: Vec<(&'static str, f64, String)>,
 }
 
 /// A coordinate with one decimal.
@@ -126,12 +150,14 @@ pub(super) fn lay_out(input: Input) -> Chart {
     // About 6.5 px a character, after the sample of 48 px.
     let widest = input.series.iter().map(|(_, label, _)| label.chars().count()).max().unwrap_or(0);
     let legend = if input.series.len() > 1 { (60.0 + 6.5 * widest as f64).clamp(150.0, 300.0) } else { 0.0 };
-    let (left, top) = (64.0, 14.0);
-    let right = width - legend - if input.right_title.is_empty() { 12.0 } else { 56.0 };
+    let scales = [input.right_titles.0, input.right_titles.1].iter().filter(|t| !t.is_empty()).count() as f64;
+    let (left, top) = (64.0, if scales > 0.0 { 30.0 } else { 14.0 });
+    let right = width - legend - 12.0 - SCALE * scales;
     // Room for slanted names: about 6 px a character, times the sine of the slant.
     let longest = input.names.iter().map(|s| short(s).chars().count()).max().unwrap_or(0);
+    let level = many || 6.6 * longest as f64 * n as f64 <= right - left;
     let slant: f64 = if n <= 14 { 45.0 } else { 65.0 };
-    let room = if many { 24.0 } else { 18.0 + 6.0 * longest as f64 * slant.to_radians().sin() };
+    let room = if level { 24.0 } else { 18.0 + 6.0 * longest as f64 * slant.to_radians().sin() };
     let bottom = height - room;
     let x = |i: usize| left + (right - left) * (i as f64 + 0.5) / n.max(1) as f64;
     let (lowest, highest) = input.range;
@@ -162,6 +188,19 @@ pub(super) fn lay_out(input: Input) -> Chart {
         }
     };
     let entries = if legend > 0.0 { input.series.iter().enumerate().map(entry).collect() } else { Vec::new() };
+    let outer = input.outer.iter().filter(|(v, _)| (lowest..=highest).contains(v)).map(|(v, text)| Outer {
+        from: px(right + SCALE),
+        at: px(y(*v)),
+        text: text.clone(),
+    });
+    let half = (right - left) / n.max(1) as f64 * 0.35;
+    let bar = |(i, (class, value, text)): (usize, &(&'static str, f64, String))| Bar {
+        class,
+        path: format!("M{} {}V{}H{}V{}z", px(x(i) - half), px(bottom), px(y(*value)), px(x(i) + half), px(bottom)),
+        at: format!("{} {}", px(x(i)), px(y(*value) - 4.0)),
+        text: text.clone(),
+    };
+    let heads = [(input.right_titles.0, 6.0), (input.right_titles.1, 6.0 + SCALE)];
     let references = input.references.iter().filter(|(v, _)| (lowest..=highest).contains(v));
     Chart {
         id: input.id,
@@ -171,8 +210,8 @@ pub(super) fn lay_out(input: Input) -> Chart {
         right: px(right),
         top: px(top),
         bottom: px(bottom),
-        label_turn: if many { "0".into() } else { px(-slant) },
-        label_anchor: if many { "middle" } else { "end" },
+        label_turn: if level { "0".into() } else { px(-slant) },
+        label_anchor: if level { "middle" } else { "end" },
         ticks: input.ticks.into_iter().map(|(v, left, right)| Tick { at: px(y(v)), left, right }).collect(),
         labels,
         references: references
@@ -181,11 +220,16 @@ pub(super) fn lay_out(input: Input) -> Chart {
         series: series.collect(),
         legend: entries,
         middle: px((top + bottom) / 2.0),
-        right_title_at: px(right + 44.0),
+        right_titles: heads
+            .iter()
+            .filter(|(t, _)| !t.is_empty())
+            .map(|(t, dx)| Label { at: format!("{} {}", px(right + dx), px(top - 14.0)), text: (*t).into() })
+            .collect(),
+        outer: outer.collect(),
+        bars: input.bars.iter().enumerate().filter(|(_, (_, value, _))| *value > 0.0).map(bar).collect(),
         title: input.title,
         desc: input.desc,
         left_title: input.left_title,
-        right_title: input.right_title,
     }
 }
 
@@ -247,12 +291,14 @@ mod tests {
             desc: "d".into(),
             size: (800.0, 300.0),
             left_title: String::new(),
-            right_title: String::new(),
+            right_titles: ("", ""),
             range: (0.0, 10.0),
             ticks: vec![(0.0, "0".into(), String::new())],
+            outer: vec![(2.0, "two".into()), (12.0, "twelve".into())],
             references: vec![(5.0, "five".into()), (11.0, "eleven".into())],
             names: values.iter().map(|_| "n".to_string()).collect(),
             series: vec![(0, "a".into(), values)],
+            bars: vec![("pass", 5.0, "5".into())],
         }
     }
 
@@ -261,7 +307,8 @@ mod tests {
         let c = lay_out(input(vec![Some(1.0), Some(2.0), None, Some(3.0)]));
         assert_eq!(c.series[0].line.matches('M').count(), 2);
         assert_eq!(c.series[0].line.matches('L').count(), 1);
-        assert_eq!(c.references.len(), 1, "a line off the scale is left out");
+        assert_eq!((c.references.len(), c.outer.len()), (1, 1), "what is off the scale is left out");
+        assert_eq!(c.bars[0].path.matches(&c.bottom).count(), 2, "bars stand on the axis");
         // With many points, only the lone one.
         let mut values = vec![Some(1.0); 100];
         values[98] = None;

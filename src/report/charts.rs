@@ -2,10 +2,12 @@
 
 use askama::Template;
 
-use super::cell::{self, Cell};
+use super::cell::{self, Cell, Mark};
 use super::chart::{self, Chart};
 use super::gradients::{rung_name, rungs};
-use crate::certificate::{Certificate, Num, Rung};
+use super::graph;
+use super::layers::PRINTED;
+use crate::certificate::{Certificate, Num, Rung, decimal};
 
 /// Width of the page's column, in CSS pixels.
 const WIDTH: f64 = 1180.0;
@@ -16,6 +18,8 @@ const ALL_DIGITS: f64 = 7.22;
 #[derive(Template)]
 #[template(path = "report/charts.html")]
 pub(super) struct Charts {
+    /// Are the tables left out of print?
+    long: bool,
     errors: Option<Drawn>,
     left_out: String,
     heads: Vec<&'static str>,
@@ -25,6 +29,9 @@ pub(super) struct Charts {
     detected: Vec<TwinRow>,
     digits: Vec<Drawn>,
     depth: Vec<DepthRow>,
+    margins: Option<Drawn>,
+    margin_rows: Vec<MarginRow>,
+    graph: Option<graph::Picture>,
 }
 
 /// One chart.
@@ -43,18 +50,32 @@ struct TwinRow {
     rungs: Vec<Cell>,
 }
 
-/// A row of the second chart's twin.
+/// A row of the twin of the charts over nodes.
 struct DepthRow {
     number: usize,
     name: String,
     digits: String,
+    backward: String,
+    reads: String,
+}
+
+/// A row of the histogram's twin.
+struct MarginRow {
+    number: usize,
+    name: String,
+    observed: Cell,
+    limit: Cell,
+    margin: Cell,
+    mark: Mark,
 }
 
 pub(super) fn charts(c: &Certificate) -> Charts {
     let (present, _) = rungs(c);
     let left_out = c.gradients.iter().filter(|g| g.observed_rel.is_none()).count();
     let depth = c.forward.iter().enumerate();
+    let nodes = graph::nodes(c);
     Charts {
+        long: c.gradients.len() > PRINTED,
         errors: errors(c, &present),
         left_out: if left_out == 0 { String::new() } else { cell::count(left_out as u64) },
         heads: present.iter().filter(|&&r| r != Rung::Direct).map(|&r| rung_name(r)).collect(),
@@ -71,8 +92,13 @@ pub(super) fn charts(c: &Certificate) -> Charts {
                 number: i + 1,
                 name: format!("{} ({})", cell::name(&l.node), cell::name(&l.op)),
                 digits: cell::digits(l.correct_digits),
+                backward: nodes[i].backward.map_or_else(|| "–".into(), cell::digits),
+                reads: nodes[i].reads.iter().map(|j| format!("#{}", j + 1)).collect::<Vec<_>>().join(", "),
             })
             .collect(),
+        margins: margins(c),
+        margin_rows: margin_rows(c),
+        graph: graph::picture(c, &nodes),
     }
 }
 
@@ -100,14 +126,16 @@ fn errors(c: &Certificate, present: &[Rung]) -> Option<Drawn> {
             id: "error-chart",
             title: "Observed error and bounds by gradient".into(),
             desc: "Every gradient's observed error and each rung's bound, in units of its largest exact entry, on a \
-                   logarithmic axis; on the right the correct digits that each height leaves. The figures stand in \
+                   logarithmic axis; on the right the correct digits that each height leaves, and how many ulps of \
+                   ‖g‖∞ (2^-23·‖g‖∞ each) it is. The figures stand in \
                    the table below the chart."
                 .into(),
             size: (WIDTH, 470.0),
             left_title: "error ÷ ‖g‖∞".into(),
-            right_title: "correct digits".into(),
+            right_titles: ("digits", "ulps"),
             range,
             ticks: decades(range, digits),
+            outer: ulps(range),
             references: vec![
                 (0.0, "‖g‖∞: a bound above this line is vacuous".to_string()),
                 (c.decision_rule.max_rel.get().log10(), "limit for gradients above the floor".to_string()),
@@ -115,6 +143,7 @@ fn errors(c: &Certificate, present: &[Rung]) -> Option<Drawn> {
             ],
             names: names(c),
             series,
+            bars: Vec::new(),
         }),
     })
 }
@@ -145,12 +174,14 @@ fn detection(c: &Certificate) -> Option<Drawn> {
                 .into(),
             size: (WIDTH, 400.0),
             left_title: "magnitude of an entry".into(),
-            right_title: String::new(),
+            right_titles: ("", ""),
             range,
             ticks: decades(range, |_| String::new()),
+            outer: Vec::new(),
             references: Vec::new(),
             names: names(c),
             series,
+            bars: Vec::new(),
         }),
     })
 }
@@ -170,6 +201,17 @@ fn decades(range: (f64, f64), right: impl Fn(i32) -> String) -> Vec<(f64, String
     let step = ((range.1 - range.0) / 16.0).ceil().max(1.0) as usize;
     let label = |k: i32| if k == 0 { "1".into() } else { format!("1e{k}") };
     (range.0 as i32..=range.1 as i32).step_by(step).map(|k| (f64::from(k), label(k), right(k))).collect()
+}
+
+/// The scale of ulps: at 2^−23·10^j, for the j within the range.
+fn ulps(range: (f64, f64)) -> Vec<(f64, String)> {
+    let one = -23.0 * 2f64.log10();
+    let label = |j: i32| match j {
+        0..=2 => 10u32.pow(j as u32).to_string(),
+        _ => format!("1e{j}"),
+    };
+    let (from, to) = ((range.0 - one).ceil() as i32, (range.1 - one).floor() as i32);
+    (from..=to).map(|j| (one + f64::from(j), label(j))).collect()
 }
 
 /// What stands under the charts over gradients.
@@ -233,12 +275,14 @@ fn digits(id: &'static str, title: &str, desc: &str, names: Vec<String>, values:
             desc: desc.into(),
             size: (WIDTH / 2.0 - 8.0, 300.0),
             left_title: "correct digits".into(),
-            right_title: String::new(),
+            right_titles: ("", ""),
             range: (0.0, 8.0),
             ticks,
+            outer: Vec::new(),
             references: vec![(ALL_DIGITS, "all that binary32 has".into())],
             names,
             series: vec![(0, title.into(), values)],
+            bars: Vec::new(),
         }),
     })
 }
@@ -261,4 +305,64 @@ fn backward_digits(c: &Certificate) -> Option<Drawn> {
         names(c),
         c.gradients.iter().map(|g| Some(g.correct_digits.get())).collect(),
     )
+}
+
+/// How many gradients there are by margin, in decades; what has no error at all is in the lowest bin.
+fn margins(c: &Certificate) -> Option<Drawn> {
+    // A decade (10^(k−1), 10^k], so that a margin of exactly 1 is on the passing side of the line.
+    let decade = |m: f64| if m > 0.0 { (m.log10().ceil() as i32).clamp(-9, 6) } else { -9 };
+    let all: Vec<i32> = c.gradients.iter().filter_map(|g| g.margin).map(|m| decade(m.get())).collect();
+    let lowest = (*all.iter().min()?).min(-2);
+    let highest = (*all.iter().max()?).max(1);
+    let bins: Vec<i32> = (lowest..=highest).collect();
+    let counts: Vec<usize> = bins.iter().map(|b| all.iter().filter(|d| *d == b).count()).collect();
+    let top = counts.iter().max().copied().unwrap_or(0).max(1);
+    let step = top.div_ceil(5);
+    let tick = |n: usize| (n as f64, cell::count(n as u64), String::new());
+    let edge = |k: i32| match k {
+        -2..=2 => decimal::full(10f64.powi(k)),
+        _ => format!("1e{k}"),
+    };
+    let name = |&b: &i32| match b {
+        -9 => "≤ 1e-9".to_string(),
+        6 => "> 1e5".to_string(),
+        _ => format!("{} – {}", edge(b - 1), edge(b)),
+    };
+    let bar = |(b, n): (&i32, &usize)| {
+        let figure = if *n == 0 { String::new() } else { cell::count(*n as u64) };
+        (if *b <= 0 { "pass" } else { "fail" }, *n as f64, figure)
+    };
+    Some(Drawn {
+        c: chart::lay_out(chart::Input {
+            id: "margin-chart",
+            title: "Gradients by margin (observed error ÷ limit)".into(),
+            desc: "How many gradients there are in each decade of the margin, which is the highest observed error \
+                   divided by the limit. A margin up to 1 passes; bars with a broken outline are beyond the limit. Every margin \
+                   stands in the table below the chart."
+                .into(),
+            size: (WIDTH, 260.0),
+            left_title: "gradients".into(),
+            right_titles: ("", ""),
+            range: (0.0, top as f64 * 1.15),
+            ticks: (0..=top).step_by(step).map(tick).collect(),
+            outer: Vec::new(),
+            references: Vec::new(),
+            names: bins.iter().map(name).collect(),
+            series: Vec::new(),
+            bars: bins.iter().zip(&counts).map(bar).collect(),
+        }),
+    })
+}
+
+/// The figures of the histogram: every margin.
+fn margin_rows(c: &Certificate) -> Vec<MarginRow> {
+    let row = |(i, g): (usize, &crate::certificate::Gradient)| MarginRow {
+        number: i + 1,
+        name: cell::name(&g.name),
+        observed: cell::ends(g.observed).1,
+        limit: cell::lower(g.limit),
+        margin: cell::upper_or_none(g.margin),
+        mark: cell::mark(g.verdict),
+    };
+    c.gradients.iter().enumerate().map(row).collect()
 }

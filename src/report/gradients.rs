@@ -5,7 +5,7 @@ use askama::Template;
 use super::cell::{self, Cell, Mark};
 use crate::certificate::{Bound, Certificate, Covers, Gradient, Rung, Standing};
 
-/// Up to so many gradients, every bound's full figure is in its title; beyond, the page would get
+/// Up to so many gradients, every full figure is in its cell's title; beyond, the page would get
 /// too large for what it is.
 const TITLED: usize = 300;
 
@@ -136,6 +136,8 @@ pub(super) fn gradients(c: &Certificate) -> Gradients {
         let mut r = row(i + 1, g, &present);
         if !titled {
             r.rungs.iter_mut().for_each(|b| b.abs.full.clear());
+            let cells = [&mut r.max_abs, &mut r.lo, &mut r.hi, &mut r.scale, &mut r.atol, &mut r.rtol];
+            cells.into_iter().chain([&mut r.limit, &mut r.detection]).for_each(|c| c.full.clear());
         }
         r
     };

@@ -6,6 +6,8 @@ use super::cell::{self, Cell, Mark};
 use super::gradients::{self, RungCell, rung_cell};
 use crate::certificate::{Certificate, ForwardLayer, Gradient, Histogram, Method, Rung};
 
+/// Beyond so many gradients the details, and the charts' tables, are left out of what is printed.
+pub(super) const PRINTED: usize = 100;
 /// So many gradients have their budget shown outside the details.
 const BUDGETS: usize = 12;
 
@@ -55,6 +57,8 @@ pub(super) fn budget(c: &Certificate) -> Budget {
 #[template(path = "report/layers.html")]
 pub(super) struct Layers {
     items: Vec<Layer>,
+    /// Too many to be printed?
+    long: bool,
 }
 
 struct Layer {
@@ -84,12 +88,14 @@ struct Step {
     name: &'static str,
     cell: RungCell,
     rel: String,
-    observed: String,
     how: String,
 }
 
 pub(super) fn layers(c: &Certificate) -> Layers {
-    Layers { items: c.gradients.iter().enumerate().map(|(i, g)| layer(i + 1, g)).collect() }
+    Layers {
+        items: c.gradients.iter().enumerate().map(|(i, g)| layer(i + 1, g)).collect(),
+        long: c.gradients.len() > PRINTED,
+    }
 }
 
 fn layer(number: usize, g: &Gradient) -> Layer {
@@ -168,19 +174,17 @@ fn step(g: &Gradient, r: Rung, b: &crate::certificate::Bound) -> Step {
     let confidence =
         b.confidence.map_or_else(String::new, |p| format!(", holds with probability {}", cell::exact(p).text));
     let observed = match b.observed {
-        None => "–".into(),
-        Some(o) if o == g.observed => "as above".into(),
-        Some(o) => {
+        Some(o) if o != g.observed => {
             let (lo, hi) = cell::ends(o);
-            format!("{} – {}", lo.text, hi.text)
+            format!("; its run errs by {} – {}", lo.text, hi.text)
         }
+        _ => String::new(),
     };
     Step {
         name: gradients::rung_name(r),
         cell: rung_cell(Some(b)),
         rel: cell::upper_or_none(b.rel).text,
-        observed,
-        how: format!("{}, {method}{confidence}", gradients::standing(b.standing)),
+        how: format!("{}, {method}{confidence}{observed}", gradients::standing(b.standing)),
     }
 }
 

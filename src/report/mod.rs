@@ -10,6 +10,7 @@ mod chart;
 mod charts;
 mod facts;
 mod gradients;
+mod graph;
 mod layers;
 mod summary;
 mod terminal;

@@ -24,11 +24,59 @@ fn the_same_certificate_gives_the_same_bytes() {
     assert_eq!(html, render(&Certificate::from_json(&c.to_json()).unwrap()));
 }
 
+/// The samples under `docs/samples/`: figures and environment are made up, so that they are the same
+/// on every machine. `CERTIFY_BLESS=1` writes them anew.
+#[test]
+fn samples_are_up_to_date() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/samples");
+    let samples = [
+        ("certified", example::certified()),
+        ("not_certified", example::failing()),
+        ("mixed", example::not_certified()),
+    ];
+    for (name, c) in samples {
+        for (ending, text) in [("json", c.to_json()), ("html", render(&c))] {
+            let file = dir.join(format!("{name}.{ending}"));
+            if std::env::var_os("CERTIFY_BLESS").is_some() {
+                std::fs::create_dir_all(&dir).unwrap();
+                std::fs::write(&file, &text).unwrap();
+            }
+            let kept = std::fs::read_to_string(&file).unwrap_or_default();
+            assert!(kept == text, "{} is out of date: run the tests with CERTIFY_BLESS=1", file.display());
+        }
+    }
+}
+
 #[test]
 fn a_thousand_layers_stay_below_five_megabytes() {
     let html = page("deep", &example::deep(1000));
     assert!(html.len() < 5_000_000, "{} bytes", html.len());
     assert!(html.contains("id=\"g1000\"") && html.contains("id=\"d1000\""));
+}
+
+#[test]
+fn the_graph_is_drawn_with_its_lines() {
+    let html = render(&example::certified());
+    let svg = &html[html.find("<svg id=\"graph-chart\"").unwrap()..];
+    let svg = &svg[..svg.find("</svg>").unwrap()];
+    assert!(svg.contains("#11 /loss (SoftmaxCrossEntropyLoss)"));
+    // One line passes by a node: it ends in an arrow.
+    assert_eq!(svg.matches("m-5-3l5 3l-5 3").count(), 1);
+    assert!(html.contains("<td class=\"l\">#3, #4"), "the twin has the same lines");
+    let deep = render(&example::deep(300));
+    assert!(deep.contains(">#17<") && deep.contains("class=\"unprinted\"") && !html.contains("class=\"unprinted\""));
+}
+
+#[test]
+fn margins_stand_in_decades() {
+    let html = render(&example::failing());
+    let svg = &html[html.find("<svg id=\"margin-chart\"").unwrap()..];
+    let svg = &svg[..svg.find("</svg>").unwrap()];
+    let bars = |class: &str| svg.matches(&format!("<g class=\"bin {class}\">")).count();
+    assert!(bars("pass") == 2 && bars("fail") == 1, "{} {}", bars("pass"), bars("fail"));
+    for text in [">1e-4 – 1e-3<", ">0.01 – 0.1<", ">1 – 10<", ">100 – 1e3<"] {
+        assert!(svg.contains(text), "{text}");
+    }
 }
 
 #[test]
@@ -175,7 +223,7 @@ fn figures_of(html: &str) -> String {
 
 #[test]
 fn every_number_in_the_page_is_in_the_certificate() {
-    for c in [example::certified(), example::not_certified(), example::deep(30)] {
+    for c in [example::certified(), example::failing(), example::not_certified(), example::deep(30)] {
         let mut known = HashSet::new();
         shown(&serde_json::from_str(&c.to_json()).unwrap(), &mut known);
         // Rows are numbered.

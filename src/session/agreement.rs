@@ -6,16 +6,39 @@ use crate::import::Pair;
 use crate::ir::{Array, ValueId};
 use crate::num::{Ball, Interval, Mag};
 
+/// What both sides are read from.
+pub(crate) struct Sides<'a> {
+    /// The parameters, and the balls of their derivatives; `None` is an exact zero.
+    pub derived: Vec<(ValueId, Option<&'a Array<Ball>>)>,
+    /// Balls of the outputs, in their order.
+    pub outputs: Vec<&'a Array<Ball>>,
+    /// Enclosures of all values.
+    pub values: &'a [Vec<Interval>],
+    /// Enclosures of all cotangents.
+    pub cotangents: &'a [Option<Vec<Interval>>],
+}
+
+impl<'a> Sides<'a> {
+    /// As the passes found them.
+    pub fn of(p: &'a Passes) -> Sides<'a> {
+        Sides {
+            derived: p.exact.gradients.iter().map(|(v, b)| (*v, b.as_ref())).collect(),
+            outputs: p.exact.kept.iter().map(|(_, b)| b).collect(),
+            values: &p.exact.values,
+            cotangents: &p.exact.cotangents,
+        }
+    }
+}
+
 /// One line per stated gradient. Both sides are exact, so nothing but rounded constants of the file
 /// may lie between them.
-pub(super) fn compare(loaded: &Loaded, p: &Passes) -> Vec<Agreement> {
+pub(crate) fn compare(loaded: &Loaded, p: &Sides) -> Vec<Agreement> {
     let lowered = &loaded.lowered;
-    let derived = |leaf: Option<ValueId>| {
-        p.exact.gradients.iter().find(|(v, _)| Some(*v) == leaf).and_then(|(_, balls)| balls.as_ref())
-    };
+    let derived =
+        |leaf: Option<ValueId>| p.derived.iter().find(|(v, _)| Some(*v) == leaf).and_then(|(_, balls)| *balls);
     let one = |s: &crate::import::Stated| {
         let k = lowered.outputs.iter().position(|(n, v)| *v == s.gradient && *n == s.tensor)?;
-        let (stated, derived) = (&p.exact.kept[k].1, derived(s.leaf));
+        let (stated, derived) = (p.outputs[k], derived(s.leaf));
         let shape = s.leaf.map_or(&stated.shape[..], |v| lowered.graph.shape(v));
         // a tensor of another shape can't be the gradient: it is told apart by its size alone
         let fits = stated.data.len() == shape.iter().product::<usize>();
@@ -69,7 +92,7 @@ fn difference(a: &Array<Ball>, b: Option<&Array<Ball>>) -> (Enclosure, bool) {
 
 /// The first node of the file, in its own order, that computes a cotangent which is not the derived one
 /// by more than rounded constants explain.
-fn first_wrong(pairs: &[Pair], p: &Passes) -> Option<WrongNode> {
+fn first_wrong(pairs: &[Pair], p: &Sides) -> Option<WrongNode> {
     let gap = |stated: &[Interval], derived: &[Interval]| {
         let apart = |(s, d): (&Interval, &Interval)| (s.lo - d.hi).max(d.lo - s.hi).max(0.0);
         let largest = derived.iter().fold(Mag::ZERO, |m, d| m.max(d.mag())).get();
@@ -77,11 +100,13 @@ fn first_wrong(pairs: &[Pair], p: &Passes) -> Option<WrongNode> {
         (stated.len() != derived.len() || most > crate::certificate::AGREEMENT * largest, most)
     };
     let wrong = |pair: &&Pair| {
-        let stated = &p.exact.values[pair.cotangent.index()];
-        match &p.exact.cotangents[pair.value.index()] {
+        let stated = &p.values[pair.cotangent.index()];
+        match &p.cotangents[pair.value.index()] {
             Some(derived) => gap(stated, derived).0,
             // no cotangent arrives at a parameter: 0 is right
-            None => p.parameters.contains(&pair.value) && gap(stated, &vec![Interval::ZERO; stated.len()]).0,
+            None => {
+                p.derived.iter().any(|(v, _)| *v == pair.value) && gap(stated, &vec![Interval::ZERO; stated.len()]).0
+            }
         }
     };
     let pair = pairs.iter().find(wrong)?;

@@ -4,13 +4,14 @@ use super::{Loaded, Passes};
 use crate::bounds;
 use crate::certificate::{Check, CheckKind, Status, judge};
 use crate::error::Diagnostic;
-use crate::import::Lowered;
-use crate::ir::{Array, Tensor};
+use crate::import::{Lowered, crosscheck};
+use crate::ir::{Array, Tensor, ValueId};
 use crate::link;
 use crate::num::{Interval, reduce};
 use crate::ops::RevGraph;
 use crate::seed::Seed;
 use crate::session::figures;
+use std::collections::HashMap;
 
 fn check(kind: CheckKind, name: &str, holds: bool, evidence: String) -> Check {
     let result = if holds { Status::Pass } else { Status::Fail };
@@ -113,6 +114,56 @@ pub fn claims(loaded: &Loaded, p: &Passes) -> Vec<Check> {
         ),
     ));
     all
+}
+
+/// tract's values may be this far from ours, in units of the value's largest entry: far above what
+/// roundings do to a well-conditioned value, far below what a misread attribute does.
+const CROSS_CHECK: f64 = 1e-3;
+
+/// Another program's reading of the same file. A difference stays undecided: a value that is all
+/// rounding errors differs as well.
+pub fn cross_check(loaded: &Loaded, values: &[Tensor]) -> Check {
+    let named: HashMap<&str, ValueId> = loaded.lowered.graph.named().collect();
+    let value = |name: &str| named.get(name).map(|v| values[v.index()].clone());
+    let c = crosscheck::tract(&loaded.model, &loaded.inputs, &value);
+    let (result, mut evidence) = if c.compared == 0 {
+        (Status::NotApplicable, "nothing compared".to_string())
+    } else {
+        let agrees = c.worst_relative_difference <= CROSS_CHECK;
+        let result = if agrees { Status::Pass } else { Status::Undecided };
+        let evidence = format!(
+            "{} of {} values compared, largest difference {:.1e} of the largest entry, at \"{}\"",
+            c.compared, c.of, c.worst_relative_difference, c.worst
+        );
+        (result, evidence)
+    };
+    if let Some(why) = c.skipped {
+        evidence.push_str("; ");
+        evidence.push_str(&why);
+    }
+    Check { kind: CheckKind::CrossCheck, name: "the forward run of tract agrees".into(), result, evidence }
+}
+
+/// The signed parts of each worst entry's error against the error itself.
+pub fn budget(p: &Passes) -> Option<Check> {
+    let budget = p.chain.budget.as_ref()?;
+    let mut worst = 0.0f64;
+    for (k, (v, i)) in budget.entries.iter().enumerate() {
+        let parts: f64 = budget.parts.iter().map(|(_, e)| e[k]).sum();
+        let run = f64::from(p.cotangents.total[v.index()].as_ref()?.data[*i]);
+        let spec = p.exact.cotangents[v.index()].as_ref()?[*i];
+        let error = run - spec.mid();
+        // what the enclosure leaves open, and the rounding of binary64 on the scale of the value
+        let open = spec.radius().get() + 1e-15 * run.abs();
+        // where the parts cancel to nearly nothing, what is left is their rounding
+        let all: f64 = budget.parts.iter().map(|(_, e)| e[k].abs()).sum();
+        let scale = error.abs().max(1e-6 * all).max(f64::MIN_POSITIVE);
+        worst = worst.max(((parts - error).abs() - open).max(0.0) / scale);
+    }
+    let holds = worst <= 1e-6;
+    let figures =
+        format!("{} gradients; parts and error differ by {worst:.1e} of the error at most", budget.entries.len());
+    Some(check(CheckKind::CrossCheck, "the error budget adds up to the error", holds, figures))
 }
 
 /// Planted defects that the decision rule has to notice: in each gradient, a sign flip of the largest

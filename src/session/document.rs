@@ -3,22 +3,25 @@
 use super::figures::{self, TensorFigures};
 use super::subject::{self, From, Subject};
 use super::{Failure, Loaded, Passes, Request, agreement, checks};
+use crate::certificate::policy::source_date;
 use crate::certificate::{
-    Assumption, Assurance, Bounds, Certificate, Elementary, Enclosure, Environment, Exact, ExactPass, Figures,
-    ForwardLayer, Gates, Gradient, GraphSize, InputSource, Inputs, Limits, Loss, Model, ModelFile, Num, Opset, Output,
-    Reduction, Region, RoundingModel, Rule, Rung, Seed, TensorInfo, Terms, UndecidedGate,
+    Assumption, Assurance, Bound, Bounds, Certificate, Check, Contribution, Elementary, Enclosure, Environment, Exact,
+    ExactPass, Figures, ForwardLayer, Gates, Gradient, GraphSize, InputSource, Inputs, Loss, Model, ModelFile, Num,
+    Opset, Output, Reduction, Region, RoundingModel, Rule, Rung, Seed, Status, TensorInfo, Terms, UndecidedGate,
 };
+use crate::chain::Site;
 use crate::data::npz;
 use crate::error::Diagnostics;
 use crate::import::Source;
 use crate::import::tensor::hex;
 use crate::ir::ValueId;
+use crate::num::mag::max_of;
 use crate::num::{Mag, elementary, reduce};
 use crate::ops::{self, Op, RevGraph, SHARED, UNKNOWN_GATE};
 use crate::scale;
 use crate::spec::exact::PRECISION_CAP;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Puts the certificate together and decides it.
@@ -35,35 +38,58 @@ pub fn certificate(request: &Request, loaded: &Loaded, p: &Passes) -> Result<Cer
     c.region = p.region.as_ref().and_then(|(r, _)| Num::new(r.get())).map(|radius| Region { radius });
     let gates = GateTable::of(graph, p);
     c.gradients = p.subjects.iter().map(|s| gradient(loaded, p, &gates, s)).collect();
-    c.gradient_source = subject::source(p);
-    c.agreement = agreement::compare(loaded, p);
+    c.gradient_source = subject::source(&p.subjects);
+    c.agreement = agreement::compare(loaded, &agreement::Sides::of(p));
     c.forward = forward(loaded, p, &gates);
     c.outputs =
         loaded.lowered.outputs.iter().zip(&p.exact.kept).map(|((n, v), (_, b))| output(graph, p, n, *v, b)).collect();
     c.gates = gates.total();
     c.checks = checks::invariants(graph, &p.seeds).map_err(Diagnostics::from)?;
     c.checks.extend(checks::claims(loaded, p));
+    c.checks.extend(checks::budget(p));
+    let cross = checks::cross_check(loaded, &p.values);
+    c.warnings.extend(disagreement(&cross));
+    c.checks.push(cross);
     let largest = c.gradients.iter().map(|g| g.spec_norm.lo()).fold(0.0, f64::max);
-    let limits: Vec<f64> = c.gradients.iter().map(|g| Limits::default().limit(g.spec_norm.lo(), largest)).collect();
+    let limit = |g: &Gradient| request.policy.limit(&[&g.name, &g.layer, &g.node], g.spec_norm.lo(), largest);
+    let limits: Vec<f64> = c.gradients.iter().map(limit).collect();
     c.checks.push(checks::controls(p, &loaded.lowered, &limits));
     c.assumptions = assumptions();
     c.rules = rules(graph);
-    for note in &loaded.lowered.notes {
-        let at = if note.nodes.is_empty() { String::new() } else { format!(" ({})", note.nodes.join(", ")) };
-        let list = if note.warning { &mut c.warnings } else { &mut c.notes };
-        list.push(format!("{}{at}", note.what));
-    }
+    let (warnings, notes) = remarks(loaded);
+    c.warnings.extend(warnings);
+    c.notes.extend(notes);
     c.reproduce = vec![request.reproduce.clone()];
-    c.decide(Limits::default())?;
+    c.date = source_date();
+    c.decide_by(&request.policy)?;
+    c.seal();
     Ok(c)
 }
 
+/// The warning that belongs to a cross-check.
+pub(crate) fn disagreement(cross: &Check) -> Option<String> {
+    let differs = cross.result == Status::Undecided;
+    differs.then(|| format!("another program computes other values: {}", cross.evidence))
+}
+
+/// What the importer has to say: warnings and notes.
+pub(crate) fn remarks(loaded: &Loaded) -> (Vec<String>, Vec<String>) {
+    let (mut warnings, mut notes) = (Vec::new(), Vec::new());
+    for note in &loaded.lowered.notes {
+        let at = if note.nodes.is_empty() { String::new() } else { format!(" ({})", note.nodes.join(", ")) };
+        let list = if note.warning { &mut warnings } else { &mut notes };
+        list.push(format!("{}{at}", note.what));
+    }
+    (warnings, notes)
+}
+
 /// Last component of a path.
-fn base(path: &str) -> String {
+pub(crate) fn base(path: &str) -> String {
     Path::new(path).file_name().map_or_else(|| path.to_owned(), |n| n.to_string_lossy().into_owned())
 }
 
-fn model(loaded: &Loaded) -> Model {
+/// The model, as the certificate names it.
+pub(crate) fn model(loaded: &Loaded) -> Model {
     let m = &loaded.model;
     let parameters: Vec<_> = loaded.lowered.parameters().collect();
     let graph = &loaded.lowered.graph;
@@ -86,15 +112,16 @@ fn files(loaded: &Loaded) -> Vec<ModelFile> {
         |role: &str, file: &str, sha256: &str| ModelFile { role: role.into(), file: base(file), sha256: sha256.into() };
     let mut all: Vec<ModelFile> = m.external.iter().map(|(f, h)| file("external_data", f, h)).collect();
     all.extend(m.plan.weights.iter().map(|(f, h)| file("weights", f, h)));
-    if !loaded.lowered.masks.is_empty()
-        && let Ok(bytes) = npz::write(&loaded.lowered.masks)
+    if !loaded.lowered.drawn.is_empty()
+        && let Ok(bytes) = npz::write(&loaded.lowered.drawn)
     {
         all.push(file("masks", "masks.npz", &hex(&Sha256::digest(bytes))));
     }
     all
 }
 
-fn inputs(loaded: &Loaded) -> Inputs {
+/// The inputs, as the certificate names them.
+pub(crate) fn inputs(loaded: &Loaded) -> Inputs {
     let i = &loaded.inputs;
     let (source, file, random_seed) = match &i.source {
         Source::Archive(f) => (InputSource::File, Some(base(f)), None),
@@ -104,12 +131,13 @@ fn inputs(loaded: &Loaded) -> Inputs {
     let tensors = i.values.iter().map(|(name, t)| TensorInfo {
         name: name.clone(),
         shape: t.shape.iter().map(|&n| n as u64).collect(),
-        dtype: t.dtype.to_string(),
+        dtype: t.dtype.numpy().into(),
     });
     Inputs { source, file, random_seed, sha256: i.sha256.clone(), tensors: tensors.collect() }
 }
 
-fn seeds(request: &Request, loaded: &Loaded) -> Vec<Seed> {
+/// The cotangents put on the outputs.
+pub(crate) fn seeds(request: &Request, loaded: &Loaded) -> Vec<Seed> {
     let given = |name: &str| request.cotangents.iter().find(|(n, _)| n == name);
     loaded
         .lowered
@@ -145,7 +173,8 @@ fn losses(loaded: &Loaded, p: &Passes) -> Vec<Loss> {
         .collect()
 }
 
-fn rounding() -> RoundingModel {
+/// The arithmetic of this run.
+pub(crate) fn rounding() -> RoundingModel {
     let line = |what: &str, tree: String, fma: bool| Reduction { what: what.into(), tree, fma };
     let ulps = Num::of(elementary::ULPS);
     let established = "binary64 kernels within 2^-48 relatively, rounded once; measured against MPFR";
@@ -216,7 +245,7 @@ fn environment() -> Environment {
 }
 
 /// Indices of the ONNX nodes that primitives came from.
-fn onnx_nodes(graph: &RevGraph) -> BTreeSet<usize> {
+pub(crate) fn onnx_nodes(graph: &RevGraph) -> BTreeSet<usize> {
     graph.nodes().iter().map(|n| n.origin).collect()
 }
 
@@ -289,26 +318,52 @@ fn figures_of(f: &TensorFigures) -> Figures {
     Figures { max_abs: f.max_abs, spec_norm: f.norm, observed: f.observed }
 }
 
+/// How a gradient goes by.
+pub(crate) struct Identity {
+    /// The parameter, or the tensor where no parameter is known.
+    pub name: String,
+    /// Its layer.
+    pub layer: String,
+    /// Operator of the ONNX node that reads it, else of the one that computes it.
+    pub op: String,
+    /// Name of that node.
+    pub node: String,
+}
+
+impl Identity {
+    /// Of what is certified.
+    pub(crate) fn of(loaded: &Loaded, subject: &Subject) -> Identity {
+        let graph = &loaded.lowered.graph;
+        let info = loaded.lowered.leaves.iter().find(|l| Some(l.id) == subject.leaf);
+        let reads = |v: ValueId| graph.nodes().iter().find(|n| n.operands.contains(&v));
+        let made = match subject.from {
+            From::Output(_, v) => graph.node(v),
+            From::Cotangent(..) => None,
+        };
+        let origin = subject.leaf.and_then(reads).or(made).map(|n| &graph.origins()[n.origin]);
+        let (node, op) = origin.map_or(("", ""), |o| (o.node.as_str(), o.op.as_str()));
+        let layer = info.map(|l| l.layer.as_str()).or(origin.map(|o| o.layer.as_str())).unwrap_or("");
+        Identity { name: subject.name.clone(), layer: layer.into(), op: op.into(), node: node.into() }
+    }
+}
+
 fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, subject: &Subject) -> Gradient {
     let graph = &loaded.lowered.graph;
     let run = p.run_of(&loaded.lowered, subject);
     let spec = subject.spec(&p.exact);
     let f = figures::of_balls(&run.data, spec);
     let leaf = subject.leaf;
-    let info = loaded.lowered.leaves.iter().find(|l| Some(l.id) == leaf);
-    // The ONNX node that reads the parameter, else the one that computes the tensor.
-    let reads = |v: ValueId| graph.nodes().iter().find(|n| n.operands.contains(&v));
-    let made = match subject.from {
-        From::Output(_, v) => graph.node(v),
-        From::Cotangent(..) => None,
-    };
-    let origin = leaf.and_then(reads).or(made).map(|n| &graph.origins()[n.origin]);
-    let (node, op) = origin.map_or(("", ""), |o| (o.node.as_str(), o.op.as_str()));
-    let layer = info.map(|l| l.layer.as_str()).or(origin.map(|o| o.layer.as_str())).unwrap_or("");
-    let mut g = Gradient::new(&subject.name, layer, op, node, &run.shape, figures_of(&f));
+    let who = Identity::of(loaded, subject);
+    let mut g = Gradient::new(&who.name, &who.layer, &who.op, &who.node, &run.shape, figures_of(&f));
     let ladder = |l: &super::passes::Ladder| p.errors(l, subject).map_or(Mag::ZERO, |e| e.max());
     rung(&mut g, Rung::Portable, ladder(&p.portable), f.observed);
     rung(&mut g, Rung::Schedule, ladder(&p.schedule), f.observed);
+    rung(&mut g, Rung::Run, ladder(&p.run), f.observed);
+    // the chain rungs and the budget speak of cotangents of parameters
+    if let From::Cotangent(_, v) = subject.from {
+        chain_rungs(&mut g, p, v, &f);
+        g.budget = contributions(graph, p, v);
+    }
     let reference = p.reference_of(subject);
     let finite = reference.is_none_or(|(r, _)| r.data.iter().all(|x| x.is_finite()));
     if finite {
@@ -332,6 +387,71 @@ fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, subject: &Subject) -
     g
 }
 
+/// The chain rungs: exact where columns were affordable, else estimates.
+fn chain_rungs(g: &mut Gradient, p: &Passes, v: ValueId, f: &TensorFigures) {
+    let norm = g.spec_norm;
+    let mut estimate = |rung: Rung, abs: f64, confidence: f64, first_order: bool| {
+        if abs.is_finite() {
+            let b = Bound::new(rung, Mag::of(abs), norm, Some(f.observed)).by_probes(confidence);
+            g.bounds.set(rung, if first_order { b.first_order() } else { b });
+        }
+    };
+    if let Some(portable) = &p.chain.portable {
+        if let Some(&abs) = portable.magnitude.get(&v) {
+            estimate(Rung::ChainPortable, abs, portable.confidence, false);
+        }
+        if let Some(&abs) = portable.spread.get(&v) {
+            estimate(Rung::Probabilistic, abs, portable.confidence, false);
+        }
+    }
+    if let Some((run, schedule)) = &p.chain.probes {
+        for (rung, probes) in [(Rung::ChainRun, run), (Rung::ChainSchedule, schedule)] {
+            if let Some(&abs) = probes.magnitude.get(&v) {
+                estimate(rung, abs, probes.confidence, false);
+            }
+        }
+    }
+    if let Some(exact) = &p.chain.exact {
+        for (which, list) in [(Rung::ChainRun, &exact.run), (Rung::ChainSchedule, &exact.schedule)] {
+            if let Some((_, bounds)) = list.iter().find(|(w, _)| *w == v) {
+                rung(g, which, max_of(bounds), f.observed);
+            }
+        }
+    }
+}
+
+/// Contributions listed per gradient.
+const LISTED_CONTRIBUTIONS: usize = 8;
+
+/// Who made the error of the gradient's worst entry: parts by ONNX node and pass, largest first.
+fn contributions(graph: &RevGraph, p: &Passes, v: ValueId) -> Option<Vec<Contribution>> {
+    let budget = p.chain.budget.as_ref()?;
+    let entry = budget.entries.iter().position(|(w, _)| *w == v)?;
+    let mut parts: BTreeMap<(usize, &str), f64> = BTreeMap::new();
+    for (site, errors) in &budget.parts {
+        let (origin, pass) = match site {
+            Site::Forward(w) => (graph.node(*w).map_or(0, |n| n.origin), "forward"),
+            Site::Backward { from, .. } => (graph.node(*from).map_or(0, |n| n.origin), "backward"),
+            Site::Total(w) => (graph.node(*w).map_or(0, |n| n.origin), "backward"),
+        };
+        *parts.entry((origin, pass)).or_insert(0.0) += errors[entry];
+    }
+    let all: f64 = parts.values().map(|e| e.abs()).sum();
+    let mut list: Vec<_> = parts.into_iter().filter(|(_, e)| *e != 0.0).collect();
+    list.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.cmp(&b.0)));
+    let one = |((origin, pass), error): ((usize, &str), f64)| {
+        let o = &graph.origins()[origin];
+        Some(Contribution {
+            node: if o.node.is_empty() { "accumulation".into() } else { o.node.clone() },
+            op: o.op.clone(),
+            pass: pass.into(),
+            error: Num::new(error)?,
+            share: Num::new((error.abs() / all).min(1.0))?,
+        })
+    };
+    Some(list.into_iter().take(LISTED_CONTRIBUTIONS).filter_map(one).collect())
+}
+
 /// Sets a bound, or says that there is none.
 fn rung(g: &mut Gradient, rung: Rung, abs: Mag, observed: Enclosure) {
     if abs.is_finite() {
@@ -351,7 +471,7 @@ fn forward_bounds(p: &Passes, v: ValueId, f: &TensorFigures) -> Bounds {
     let mut b = Bounds::default();
     let mut set = |rung, abs: Mag, observed| {
         if abs.is_finite() {
-            b.set(rung, crate::certificate::Bound::new(rung, abs, f.norm, Some(observed)));
+            b.set(rung, Bound::new(rung, abs, f.norm, Some(observed)));
         }
     };
     set(Rung::Portable, p.portable.forward[i].max(), f.observed);
@@ -379,6 +499,7 @@ fn forward(loaded: &Loaded, p: &Passes, table: &GateTable) -> Vec<ForwardLayer> 
         Some(ForwardLayer {
             node: o.node.clone(),
             op: o.op.clone(),
+            inputs: nodes_read(graph, &nodes, origin),
             shape: graph.shape(last).iter().map(|&n| n as u64).collect(),
             max_abs: Num::of(f.max_abs),
             spec_norm: f.norm,
@@ -390,6 +511,17 @@ fn forward(loaded: &Loaded, p: &Passes, table: &GateTable) -> Vec<ForwardLayer> 
         })
     };
     onnx_nodes(graph).into_iter().filter_map(layer).collect()
+}
+
+/// Names of the other ONNX nodes whose values the primitives `nodes` of one ONNX node read.
+fn nodes_read(graph: &RevGraph, nodes: &[usize], origin: usize) -> Vec<String> {
+    let mut read: Vec<usize> = Vec::new();
+    for producer in nodes.iter().flat_map(|&k| &graph.nodes()[k].operands).filter_map(|&v| graph.node(v)) {
+        if producer.origin != origin && !read.contains(&producer.origin) {
+            read.push(producer.origin);
+        }
+    }
+    read.into_iter().map(|o| graph.origins()[o].node.clone()).collect()
 }
 
 /// Piecewise gates that the portable rung can't decide, with the kink each is close to.
@@ -433,7 +565,8 @@ fn output(graph: &RevGraph, p: &Passes, name: &str, v: ValueId, balls: &crate::i
     }
 }
 
-fn assumptions() -> Vec<Assumption> {
+/// What the claim rests on.
+pub(crate) fn assumptions() -> Vec<Assumption> {
     let of = |layer, text: &str, source: &str| Assumption { layer, text: text.into(), source: source.into() };
     vec![
         of(
@@ -479,7 +612,7 @@ fn assumptions() -> Vec<Assumption> {
 }
 
 /// The rules of the primitives that this graph uses.
-fn rules(graph: &RevGraph) -> Vec<Rule> {
+pub(crate) fn rules(graph: &RevGraph) -> Vec<Rule> {
     let used: BTreeSet<&str> = graph.nodes().iter().map(|n| n.op.name()).collect();
     used.into_iter()
         .filter_map(|name| {

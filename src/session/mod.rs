@@ -1,17 +1,18 @@
 //! From a request to a certificate: reads, lowers, runs all passes, and puts the figures together.
 
-mod agreement;
+pub(crate) mod agreement;
 mod checks;
-mod document;
+pub(crate) mod document;
 mod dump;
-mod figures;
+pub(crate) mod figures;
 mod passes;
-mod subject;
+pub(crate) mod subject;
 
-pub use checks::invariants;
+pub use checks::{cross_check, invariants};
 pub use passes::Passes;
+pub use subject::Subject;
 
-use crate::certificate::{Certificate, ToolBug};
+use crate::certificate::{Certificate, Policy, ToolBug};
 use crate::data::HostTensor;
 use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::import::value::matches;
@@ -25,6 +26,8 @@ use std::path::PathBuf;
 pub enum InputChoice {
     /// An npz archive or a folder of ONNX tensors.
     Path(PathBuf),
+    /// Values that are there already.
+    Given(Inputs),
     /// Synthetic values, with sizes for dynamic dimensions by name.
     Random {
         /// Seed of the generator.
@@ -32,6 +35,17 @@ pub enum InputChoice {
         /// Sizes of named dimensions.
         sizes: BTreeMap<String, usize>,
     },
+}
+
+impl InputChoice {
+    /// The values, checked against what the model states.
+    pub fn read(&self, model: &OnnxModel) -> Result<Inputs, Diagnostics> {
+        match self {
+            InputChoice::Path(p) => Inputs::read(p, model),
+            InputChoice::Given(i) => Ok(i.clone()),
+            InputChoice::Random { seed, sizes } => Inputs::synthetic(model, *seed, sizes),
+        }
+    }
 }
 
 /// What is to be certified.
@@ -57,6 +71,8 @@ pub struct Request {
     pub seed_masks: Option<u64>,
     /// Every input entry may move by this much: asks for scales over the region.
     pub region: Option<f64>,
+    /// What decides.
+    pub policy: Policy,
     /// Command line that makes this certificate again, as the report shows it.
     pub reproduce: String,
 }
@@ -131,10 +147,7 @@ pub fn load(request: &Request) -> Result<Loaded, Diagnostics> {
 /// Reads and lowers, with this seed.
 pub fn load_with(request: &Request, seed: import::Seed) -> Result<Loaded, Diagnostics> {
     let model = open(request)?;
-    let inputs = match &request.inputs {
-        InputChoice::Path(p) => Inputs::read(p, &model)?,
-        InputChoice::Random { seed, sizes } => Inputs::synthetic(&model, *seed, sizes)?,
-    };
+    let inputs = request.inputs.read(&model)?;
     let chosen = |n: &&String| request.outputs.iter().any(|p| matches(p, n));
     let names: Vec<String> = model.graph.outputs.iter().map(|o| o.name.clone()).collect();
     let outputs: Vec<String> = names.iter().filter(chosen).cloned().collect();
@@ -148,10 +161,16 @@ pub fn load_with(request: &Request, seed: import::Seed) -> Result<Loaded, Diagno
         seed,
         params: request.params.clone(),
         freeze: request.freeze.clone(),
-        seed_masks: request.seed_masks,
+        draw: request.seed_masks,
+        ..Options::default()
     };
     let lowered = import::lower(&model, &inputs, &options)?;
     Ok(Loaded { model, inputs, lowered })
+}
+
+/// What is certified of a model: the gradients that it computes itself, else those of its parameters.
+pub fn subjects(loaded: &Loaded) -> Result<Vec<Subject>, Diagnostic> {
+    subject::of(loaded, false)
 }
 
 /// Certifies: all passes, then the decision.

@@ -4,7 +4,12 @@ use super::Progress;
 use super::figures::{self, TensorFigures};
 use super::subject::{From, Subject};
 use crate::bounds::literal::{self, ReferenceRun};
-use crate::bounds::{self, Backward, Errors, Evidence, add_bound};
+use crate::bounds::{self, Backward, Errors, Evidence, add_bound, measured};
+use crate::chain::budget::{Budget, budget};
+use crate::chain::columns::{AFFORDABLE, Chain, cost};
+use crate::chain::jet::LANES;
+use crate::chain::propagate::Table;
+use crate::chain::{Probes, Site, Sources, exact_chain, probe};
 use crate::error::Diagnostics;
 use crate::import::Lowered;
 use crate::ir::{Array, Tensor, ValueId};
@@ -34,6 +39,19 @@ pub struct Scales {
     pub backward: Vec<Option<Array<Interval>>>,
 }
 
+/// The chain rungs and the error budget, as far as they were affordable.
+#[derive(Debug)]
+pub struct Chained {
+    /// Exact columns.
+    pub exact: Option<Chain>,
+    /// Estimates of what `chain_run` and `chain_schedule` would be.
+    pub probes: Option<(Probes, Probes)>,
+    /// Estimate of what `chain_portable` would be, to first order.
+    pub portable: Option<Probes>,
+    /// Who made the error of each gradient's worst entry.
+    pub budget: Option<Budget>,
+}
+
 /// What all passes found.
 #[derive(Debug)]
 pub struct Passes {
@@ -55,6 +73,10 @@ pub struct Passes {
     pub portable: Ladder,
     /// This run.
     pub schedule: Ladder,
+    /// This run, with measured local errors.
+    pub run: Ladder,
+    /// What the chain says.
+    pub chain: Chained,
     /// The reference run with the seeds' bounds.
     pub reference: ReferenceRun,
     /// Ranges at the given inputs.
@@ -117,6 +139,22 @@ impl Passes {
         progress.pass("bounds of this run");
         let mut schedule = ladder(Centre::Run);
         tighten(&mut schedule, &portable);
+        progress.pass("measured errors");
+        let measured = measured::measure(evidence, &seeds, &wanted);
+        let mut run = {
+            let forward = bounds::eval_with(evidence, Centre::Run, |_| Mag::ZERO, Some(&measured));
+            let backward =
+                bounds::backprop_with(evidence, &forward, &seeds, &wanted, Centre::Run, add_bound, Some(&measured));
+            Ladder { forward, backward }
+        };
+        tighten(&mut run, &schedule);
+        // the chain starts from the seeds: it says nothing of gradients that the file computes itself
+        let derives = subjects.iter().any(|s| matches!(s.from, From::Cotangent(..)));
+        let chain = if derives {
+            chained(evidence, &seeds, &wanted, (&schedule, &portable), progress)
+        } else {
+            Chained { exact: None, probes: None, portable: None, budget: None }
+        };
         progress.pass("reference run");
         let reference = literal::run(graph, &seeds, &wanted);
         progress.pass("scales");
@@ -137,6 +175,8 @@ impl Passes {
             attempts,
             portable,
             schedule,
+            run,
+            chain,
             reference,
             scales,
             region,
@@ -184,6 +224,71 @@ fn tighten(schedule: &mut Ladder, portable: &Ladder) {
     for (s, p) in schedule.backward.total.iter_mut().zip(&portable.backward.total) {
         if let (Some(s), Some(p)) = (s, p) {
             min(s, p);
+        }
+    }
+}
+
+/// Seed of the probes' draws: part of what makes a certificate reproducible.
+const PROBE_SEED: u64 = 0x5eed;
+
+/// Multiply–adds that probes and budget may cost.
+const AFFORDABLE_SWEEPS: f64 = 2e12;
+
+/// The chain rungs: exact where the columns are affordable, by probes where they aren't.
+fn chained(
+    e: Evidence,
+    seeds: &[Seed],
+    wanted: &[bool],
+    (schedule, portable): (&Ladder, &Ladder),
+    progress: &dyn Progress,
+) -> Chained {
+    let mut found = Chained { exact: None, probes: None, portable: None, budget: None };
+    let table = Table::new(e, seeds, wanted);
+    let sweeps = sweep_cost(&table);
+    if sweeps * 100.0 > AFFORDABLE_SWEEPS {
+        return found;
+    }
+    progress.pass("sources of error");
+    let sources = Sources::measure(e, &table, &schedule.forward, &schedule.backward);
+    if sweeps * (sources.list.len() / LANES + 1) as f64 <= AFFORDABLE_SWEEPS {
+        progress.pass("error budget");
+        let worst = |v: ValueId| {
+            let run = e.cotangents.total[v.index()].as_ref()?;
+            let spec = e.exact.cotangents[v.index()].as_deref()?;
+            Some((v, figures::of_intervals(&run.data, spec).worst))
+        };
+        let entries: Vec<(ValueId, usize)> = e.graph.parameters().filter_map(worst).collect();
+        found.budget = Some(budget(&table, &sources, &entries));
+    }
+    if cost(&table, &sources) <= AFFORDABLE {
+        progress.pass("exact chain");
+        found.exact = exact_chain(e, &table, &sources);
+    }
+    progress.pass("probes");
+    if found.exact.is_none() {
+        let run = probe(&table, &sources, |k| sources.list[k].size.clone(), PROBE_SEED);
+        let larger =
+            |k: usize| sources.list[k].size.iter().zip(&sources.list[k].prior).map(|(&a, &b)| a.max(b)).collect();
+        found.probes = Some((run, probe(&table, &sources, larger, PROBE_SEED)));
+    }
+    let first_order = |k: usize| portable_local(e, &table, portable, sources.list[k].site);
+    found.portable = Some(probe(&table, &sources, first_order, PROBE_SEED));
+    found
+}
+
+/// Multiply–adds of one sweep.
+fn sweep_cost(table: &Table) -> f64 {
+    3.0 * LANES as f64 * crate::chain::columns::sweep_work(table)
+}
+
+/// The portable rung's local bound at a site.
+fn portable_local(e: Evidence, table: &Table, portable: &Ladder, site: Site) -> Vec<Mag> {
+    match site {
+        Site::Forward(v) => portable.forward[v.index()].locals.clone(),
+        Site::Total(v) => portable.backward.total[v.index()].as_ref().map_or_else(Vec::new, |t| t.locals.clone()),
+        Site::Backward { from, operand } => {
+            let o = site.target(table);
+            table.contribution(e, &portable.backward, from, operand, o).2.to_vec()
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is certified: gradients that this tool derives, or tensors that the file computes itself.
 
-use super::{Loaded, Passes};
+use super::Loaded;
 use crate::certificate::GradientSource;
 use crate::error::{Code, Diagnostic};
 use crate::import::Lowered;
@@ -31,6 +31,12 @@ pub enum From {
 }
 
 impl Subject {
+    /// The gradient of a leaf, the k-th of `exact.gradients`.
+    pub fn leaf(lowered: &Lowered, k: usize, v: ValueId) -> Subject {
+        let name = lowered.graph.leaves()[v.index()].name.clone();
+        Subject { name, leaf: Some(v), from: From::Cotangent(k, v) }
+    }
+
     /// What a run has for it; zeros where no cotangent arrived.
     pub fn run(&self, graph: &RevGraph, lowered: &Lowered, values: &[Tensor], cotangents: &Cotangents) -> Tensor {
         match self.from {
@@ -52,7 +58,7 @@ impl Subject {
 
 /// The subjects of a model: the gradients that it computes itself, all outputs when those were asked
 /// for, else the parameters' gradients.
-pub(super) fn of(loaded: &Loaded, outputs: bool) -> Result<Vec<Subject>, Diagnostic> {
+pub(crate) fn of(loaded: &Loaded, outputs: bool) -> Result<Vec<Subject>, Diagnostic> {
     let lowered = &loaded.lowered;
     let place = |v: ValueId, name: &str| lowered.outputs.iter().position(|(n, o)| *o == v && n == name);
     if outputs {
@@ -66,13 +72,7 @@ pub(super) fn of(loaded: &Loaded, outputs: bool) -> Result<Vec<Subject>, Diagnos
         };
         return Ok(lowered.stated.iter().filter_map(one).collect());
     }
-    let graph = &lowered.graph;
-    let leaf = |v: ValueId| graph.leaves()[v.index()].name.clone();
-    let all: Vec<Subject> = graph
-        .parameters()
-        .enumerate()
-        .map(|(k, v)| Subject { name: leaf(v), leaf: Some(v), from: From::Cotangent(k, v) })
-        .collect();
+    let all: Vec<Subject> = lowered.graph.parameters().enumerate().map(|(k, v)| Subject::leaf(lowered, k, v)).collect();
     if all.is_empty() {
         return Err(Diagnostic::new(Code::Seed, "the graph has no parameters to differentiate by")
             .help("`certify inspect MODEL` lists what counts as a parameter; `--params GLOB` adds to it"));
@@ -81,8 +81,8 @@ pub(super) fn of(loaded: &Loaded, outputs: bool) -> Result<Vec<Subject>, Diagnos
 }
 
 /// Whose gradients these are.
-pub(super) fn source(p: &Passes) -> GradientSource {
-    match p.subjects.first().map(|s| s.from) {
+pub(crate) fn source(subjects: &[Subject]) -> GradientSource {
+    match subjects.first().map(|s| s.from) {
         Some(From::Output(..)) => GradientSource::File,
         _ => GradientSource::Derived,
     }

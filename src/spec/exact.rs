@@ -46,6 +46,27 @@ pub fn first_precision(graph: &RevGraph) -> u32 {
     (24 + 20 + 20 + 2 * 6 * deepest).next_multiple_of(64).clamp(128, PRECISION_CAP)
 }
 
+/// The arithmetic of an exact pass; from a number of bits for sliced products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arithmetic {
+    /// Bits to start with.
+    pub start: u32,
+    /// MPFR alone, without sliced products.
+    pub scalar: bool,
+}
+
+impl From<u32> for Arithmetic {
+    fn from(start: u32) -> Arithmetic {
+        Arithmetic { start, scalar: false }
+    }
+}
+
+impl Arithmetic {
+    fn balls(self, precision: u32) -> Balls {
+        if self.scalar { Balls::scalar(precision) } else { Balls::new(precision) }
+    }
+}
+
 /// Runs the exact pass, doubling the precision until `decided` says yes or the cap is reached.
 ///
 /// `keep` are the values whose balls are returned, `gradients_of` those whose cotangents' are.
@@ -55,12 +76,13 @@ pub fn exact(
     wanted: &[bool],
     keep: &[ValueId],
     gradients_of: &[ValueId],
-    start: u32,
+    arithmetic: impl Into<Arithmetic>,
     mut decided: impl FnMut(&Exact) -> bool,
 ) -> Exact {
-    let mut precision = start;
+    let arithmetic = arithmetic.into();
+    let mut precision = arithmetic.start;
     loop {
-        let mut found = once(graph, seeds, wanted, keep, gradients_of, precision);
+        let mut found = once(graph, seeds, wanted, keep, gradients_of, arithmetic.balls(precision));
         if found.undecided == 0 && decided(&found) {
             return found;
         }
@@ -82,9 +104,8 @@ fn once(
     wanted: &[bool],
     keep: &[ValueId],
     gradients_of: &[ValueId],
-    precision: u32,
+    balls: Balls,
 ) -> Exact {
-    let balls = Balls::new(precision);
     let mut gates: Vec<Vec<u32>> = vec![Vec::new(); graph.len()];
     let values = textbook::eval(graph, &balls, |v, x, y| {
         if let Some(n) = graph.node(v) {
@@ -109,7 +130,7 @@ fn once(
     );
     let open = gates.iter().flatten().filter(|&&g| g == UNKNOWN_GATE).count();
     Exact {
-        precision,
+        precision: balls.prec,
         capped: false,
         undecided: balls.undecided().max(open),
         values: values.iter().map(intervals).collect(),

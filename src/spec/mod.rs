@@ -4,4 +4,4 @@
 pub mod exact;
 pub mod textbook;
 
-pub use exact::{Exact, exact};
+pub use exact::{Arithmetic, Exact, exact};

@@ -58,7 +58,7 @@
       make("label", {}, "Verdict ", select), make("label", {}, "Name contains ", text), status);
     table.closest(".scroll").before(tools);
   }
-  const details = [...document.querySelectorAll("details")];
+  const details = [...document.querySelectorAll("section:not(.unprinted) > details")];
   const layers = [...document.querySelectorAll("details.layer")];
   if (layers.length) {
     const fold = (open, text) => {

@@ -7,7 +7,7 @@ use prost::Message as _;
 use tract_onnx::pb;
 
 use crate::corpus;
-use certify::certificate::{Certificate, GradientSource, ModelVerdict, Status};
+use certify::certificate::{Certificate, GradientSource, ModelVerdict, Policy, Status};
 use certify::data::{HostTensor, npz};
 use certify::import::weights;
 use certify::session::{self, InputChoice, Outcome, Quiet, Request};
@@ -25,6 +25,7 @@ fn request(model: &Path) -> Request {
         outputs: Vec::new(),
         seed_masks: Some(7),
         region: None,
+        policy: Policy::default(),
         reproduce: String::new(),
     }
 }

@@ -1,5 +1,8 @@
 //! The one integration test binary: linking MPFR and tract is slow.
 
+#[cfg(unix)]
+mod browser;
+mod chain;
 mod cli;
 mod corpus;
 mod crosscheck;
@@ -9,3 +12,5 @@ mod kinds;
 mod laws;
 mod models;
 mod node_tests;
+#[cfg(unix)]
+mod webdriver;

@@ -16,7 +16,7 @@ pub(super) fn dropout(c: &mut Call) -> Done {
         (true, true) => c.known_scalar(1)?,
         (true, false) => 0.5,
     };
-    let Some(seed) = c.low.options.seed_masks.filter(|_| ratio != 0.0) else {
+    let Some(seed) = c.low.options.draw.filter(|_| ratio != 0.0) else {
         return norm::dropout(c).map_err(|p| match ratio {
             0.0 => p,
             _ => p.help("--seed-masks N draws the mask once and records it"),
@@ -31,7 +31,7 @@ pub(super) fn dropout(c: &mut Call) -> Done {
     // dropped where a uniform number of 24 bits is below the ratio
     let bits: Vec<bool> = (0..n).map(|_| r.below(1 << 24) as f32 / (1 << 24) as f32 >= ratio).collect();
     let mask = HostTensor::bool(shape.clone(), bits.clone());
-    c.low.masks_drawn.push((c.node.label().to_string(), mask.clone()));
+    c.low.drawn.push((c.node.label().to_string(), mask.clone()));
     let y = apply(c, &bits, shape, ratio)?;
     c.set(0, y);
     c.set_known(1, mask);
@@ -52,7 +52,7 @@ pub(super) fn apply(c: &mut Call, bits: &[bool], shape: Vec<usize>, ratio: f32) 
 
 /// RandomUniformLike: numbers of 24 bits in [low, high), drawn once.
 pub(super) fn random_uniform_like(c: &mut Call) -> Done {
-    let Some(seed) = c.low.options.seed_masks else {
+    let Some(seed) = c.low.options.draw else {
         return Err(super::call::unsupported("random numbers that the file doesn't hold")
             .note("the gradient depends on them")
             .help("--seed-masks N draws them once and records them"));
@@ -68,7 +68,7 @@ pub(super) fn random_uniform_like(c: &mut Call) -> Done {
     let uniform = |r: &mut Random| r.below(1 << 24) as f32 / (1 << 24) as f32;
     let data = (0..n).map(|_| low + (high - low) * uniform(&mut r)).collect();
     let host = HostTensor { dtype, shape, data: crate::data::Data::F32(data) };
-    c.low.masks_drawn.push((c.node.label().to_string(), host.clone()));
+    c.low.drawn.push((c.node.label().to_string(), host.clone()));
     c.set_known(0, host);
     super::constant::exact(c);
     Ok(())

@@ -105,7 +105,7 @@ pub(super) struct Lowering<'m> {
     notes: Vec<Note>,
     depth: usize,
     /// Masks and random numbers drawn, by the node they belong to.
-    masks_drawn: Vec<(String, HostTensor)>,
+    drawn: Vec<(String, HostTensor)>,
 }
 
 impl<'m> Lowering<'m> {
@@ -152,7 +152,7 @@ impl<'m> Lowering<'m> {
             origin: None,
             notes: notes::of(model).into_iter().chain(model.plan.notes.clone()).collect(),
             depth: 0,
-            masks_drawn: Vec::new(),
+            drawn: Vec::new(),
         }
     }
 
@@ -368,7 +368,7 @@ impl<'m> Lowering<'m> {
         }
         let seeds = self.seeds(&graph_outputs, &exact_outputs)?;
         let (stated, pairs) = self.stated(&graph_outputs);
-        let masks = std::mem::take(&mut self.masks_drawn);
+        let drawn = std::mem::take(&mut self.drawn);
         let lowered = Lowered {
             outputs: graph_outputs,
             exact_outputs,
@@ -377,7 +377,8 @@ impl<'m> Lowering<'m> {
             notes: self.notes,
             stated,
             pairs,
-            masks,
+            drawn,
+            gradients: Vec::new(),
             graph: Builder::new().finish().0,
         };
         Ok(prune::finish(self.builder, lowered, self.named))

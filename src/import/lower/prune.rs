@@ -9,7 +9,7 @@ use crate::ops::Builder;
 /// Drops leaves and nodes that no output reads, such as values that were only measured. `parts` are
 /// told by the ids that the builder handed out; its graph is empty.
 pub(super) fn finish(builder: Builder, parts: Lowered, named: HashMap<ValueId, String>) -> Lowered {
-    let Lowered { outputs, exact_outputs, seeds, leaves, notes, stated, pairs, masks, .. } = parts;
+    let Lowered { outputs, exact_outputs, seeds, leaves, notes, stated, pairs, drawn, .. } = parts;
     let (graph, renumber) = builder.finish();
     let count = graph.leaves().len();
     let mut live = vec![false; graph.len()];
@@ -62,5 +62,6 @@ pub(super) fn finish(builder: Builder, parts: Lowered, named: HashMap<ValueId, S
         .collect();
     leaves.iter_mut().for_each(|l| l.id = last(l.id));
     leaves.sort_by_key(|l| l.id);
-    Lowered { graph, outputs, exact_outputs, seeds, leaves, notes, stated, pairs, masks }
+    let gradients = Vec::new();
+    Lowered { graph, outputs, exact_outputs, seeds, leaves, notes, stated, pairs, drawn, gradients }
 }

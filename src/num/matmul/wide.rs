@@ -14,11 +14,19 @@ const PARALLEL: usize = 1 << 18;
 ///
 /// Panics when a matrix is smaller than said.
 pub fn matmul_f64(a: View<f64>, b: View<f64>, m: usize, n: usize, k: usize) -> Vec<f64> {
+    let mut c = vec![0.0; m * n];
+    matmul_f64_into(&mut c, a, b, m, n, k);
+    c
+}
+
+/// [`matmul_f64`] into memory that is there already.
+pub fn matmul_f64_into(c: &mut [f64], a: View<f64>, b: View<f64>, m: usize, n: usize, k: usize) {
     a.check(0, m, k, "A");
     b.check(0, k, n, "B");
-    let mut c = vec![0.0; m * n];
+    assert_eq!(c.len(), m * n, "matrix C");
     if c.is_empty() || k == 0 {
-        return c;
+        c.fill(0.0);
+        return;
     }
     let stride = |s: usize| isize::try_from(s).expect("strides fit the data");
     let parallel = if m * n * k < PARALLEL { Parallelism::None } else { Parallelism::Rayon(0) };
@@ -47,7 +55,6 @@ pub fn matmul_f64(a: View<f64>, b: View<f64>, m: usize, n: usize, k: usize) -> V
             parallel,
         );
     }
-    c
 }
 
 /// A·B of magnitudes, row after row, rounded up; 0·∞ = 0 as everywhere in [`Mag`].

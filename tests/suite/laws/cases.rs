@@ -69,7 +69,13 @@ fn into_domain(f: Elementary, x: f32) -> f32 {
                 x % 85.0
             }
         }
-        Elementary::Log => if x == 0.0 { 1.0 } else { x.abs() },
+        Elementary::Log => {
+            if x == 0.0 {
+                1.0
+            } else {
+                x.abs()
+            }
+        }
         Elementary::Sqrt => x.abs(),
         Elementary::Asin | Elementary::Acos | Elementary::Atanh => below_one(x),
         Elementary::Acosh => neighbour(1.0, 1).max(1.0 + x.abs().min(1e30)),
@@ -263,8 +269,7 @@ pub fn case(name: &str, index: u64) -> Case {
         _ => rng.pick(&PALETTES),
     };
     let kind = rng.pick(&ERRORS);
-    let x: Vec<Tensor> =
-        shapes.iter().enumerate().map(|(k, s)| operand(&op, &mut rng, palette, s, k)).collect();
+    let x: Vec<Tensor> = shapes.iter().enumerate().map(|(k, s)| operand(&op, &mut rng, palette, s, k)).collect();
     let eps = x
         .iter()
         .map(|t| {

@@ -87,9 +87,9 @@ impl Loose {
         }
         match x {
             [] => 0.0,
-            [first, rest @ ..] => rest.iter().fold(times(first), |s, p| {
-                if self.fused { p.0.mul_add(p.1, s) } else { s + times(p) }
-            }),
+            [first, rest @ ..] => {
+                rest.iter().fold(times(first), |s, p| if self.fused { p.0.mul_add(p.1, s) } else { s + times(p) })
+            }
         }
     }
 }
@@ -133,8 +133,14 @@ impl Arith for Loose {
     fn mul(&self, a: &f32, b: &f32) -> f32 {
         a * b
     }
-    fn div(&self, a: &f32, b: &f32) -> f32 {
+    fn quotient(&self, a: &f32, b: &f32, _: f64) -> f32 {
         if self.reciprocal { a * (1.0 / b) } else { a / b }
+    }
+    fn root(&self, a: &f32, _: f64) -> f32 {
+        self.apply(Elementary::Sqrt, a)
+    }
+    fn share(&self, a: &f32, total: &f32) -> f32 {
+        self.div(a, total)
     }
 
     fn apply(&self, f: Elementary, a: &f32) -> f32 {

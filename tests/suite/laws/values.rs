@@ -120,15 +120,8 @@ pub enum Errors {
     Tiny,
 }
 
-pub const ERRORS: [Errors; 7] = [
-    Errors::None,
-    Errors::Few,
-    Errors::Relative,
-    Errors::Relative,
-    Errors::Wide,
-    Errors::Absolute,
-    Errors::Tiny,
-];
+pub const ERRORS: [Errors; 7] =
+    [Errors::None, Errors::Few, Errors::Relative, Errors::Relative, Errors::Wide, Errors::Absolute, Errors::Tiny];
 
 /// An error for each of the numbers.
 pub fn errors(rng: &mut Rng, kind: Errors, x: &[f32]) -> Vec<f64> {

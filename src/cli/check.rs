@@ -1,0 +1,100 @@
+//! `certify check MODEL --gradients G`.
+
+use std::fmt::Write as _;
+
+use super::args::Check;
+use super::files::{on_stdout, standard};
+use super::progress::Spinner;
+use super::{Exit, print, request, results, say, threads};
+use crate::certificate::{Status, decimal};
+use crate::error::printable;
+use crate::gate::outputs::Findings;
+use crate::gate::{self, Checked, Rename, tensors};
+use crate::session::Failure;
+
+pub(super) fn run(args: &Check) -> Result<Exit, Failure> {
+    let renames: Vec<Rename> =
+        args.renames.iter().map(|(from, to)| Rename { from: from.clone(), to: to.clone() }).collect();
+    threads(&args.run)?;
+    let mut places = args.results.places();
+    places.extend(args.json.as_deref().map(|p| ("--json", standard(p))));
+    results::check(&places, &args.graph)?;
+    let request = request::of(&args.graph, None, args.policy.as_deref())?;
+    let given = tensors::read(&args.gradients, &renames)?;
+    let spinner = Spinner::new(args.run.quiet);
+    let checked = gate::check(&request, &given, &spinner)?;
+    drop(spinner);
+    let mut files = args.results.contents(&Findings::from(&checked));
+    files.extend(args.json.as_deref().map(|p| (standard(p), results::document(&checked, args.canonical))));
+    results::write(&files)?;
+    if !args.run.quiet {
+        for w in &checked.warnings {
+            say(&format!("warning: {}\n", printable(w)));
+        }
+    }
+    if on_stdout(&files) {
+        say(&text(&checked))
+    } else {
+        print(&text(&checked))?
+    }
+    Ok(if checked.verdict == Status::Pass { Exit::Good } else { Exit::NotCertified })
+}
+
+/// Tensors that are listed one by one.
+const LISTED: usize = 20;
+
+/// The result in words: what doesn't pass, with its causes, and counts.
+fn text(c: &Checked) -> String {
+    let mut out = String::new();
+    let verdict = match c.verdict {
+        Status::Pass => "pass",
+        Status::Fail => "FAIL",
+        _ => "undecided",
+    };
+    let _ =
+        writeln!(out, "verdict      {verdict}: {} against {}", printable(&c.gradients.file), printable(&c.model.file));
+    let s = &c.summary;
+    let mut counts = format!("{} of {} pass, {} fail, {} undecided", s.pass, s.gradients, s.fail, s.undecided);
+    for (n, what) in [(s.missing, "missing"), (s.waived, "waived")] {
+        if n > 0 {
+            let _ = write!(counts, ", {n} {what}");
+        }
+    }
+    let _ = writeln!(out, "gradients    {counts}");
+    let _ = writeln!(out, "policy       {}", printable(&c.decision_rule.policy));
+    let bad: Vec<_> = c.tensors.iter().filter(|t| t.verdict != Status::Pass).collect();
+    for t in bad.iter().take(LISTED) {
+        let word = if t.verdict == Status::Fail { "fail" } else { "undecided" };
+        let error = t.observed.map_or_else(String::new, |o| {
+            format!(
+                ": error in [{}, {}], limit {}",
+                decimal::down(o.lo(), 3),
+                decimal::up(o.hi(), 3),
+                decimal::down(t.limit.get(), 3)
+            )
+        });
+        let _ = writeln!(out, "{word:<13}\"{}\" ({}){error}", printable(&t.name), printable(&t.op));
+        for cause in &t.causes {
+            let _ = writeln!(out, "             {}", printable(&cause.text));
+        }
+        if let Some(w) = &t.waiver {
+            let _ = writeln!(out, "             {}", printable(w));
+        }
+    }
+    if bad.len() > LISTED {
+        let _ = writeln!(out, "             and {} more", bad.len() - LISTED);
+    }
+    for h in &c.hints {
+        let _ = writeln!(out, "likely       {}", printable(&h.text));
+    }
+    if let Some(e) = &c.entry {
+        let _ = writeln!(out, "entry        {}", printable(e));
+    }
+    for e in c.extra.iter().take(LISTED) {
+        let _ = writeln!(out, "extra        \"{}\": {}", printable(&e.name), printable(&e.cause));
+    }
+    for t in c.tensors.iter().filter(|t| t.verdict == Status::Pass && !t.causes.is_empty()).take(LISTED) {
+        let _ = writeln!(out, "note         \"{}\": {}", printable(&t.name), printable(&t.causes[0].text));
+    }
+    out
+}

@@ -1,0 +1,109 @@
+//! Sliced products: matrix products of balls by binary64 GEMMs in which nothing is ever rounded.
+//!
+//! A row of A has one exponent E with |a| < 2^E, a column of B one exponent F. A midpoint is cut into
+//! balanced digits of β bits, a = Σ_s d_s·2^(E+1−β(s+1)) with integers |d_s| ≤ 2^(β−1); so is b. Products
+//! of digits with s + t = w have one weight. They are summed over s and l in one GEMM, whose partial
+//! sums are integers of at most K·2^(2β−2) ≤ 2^53 for K products: exact in any order, with or without
+//! FMA. Sums of all weights are put together as integers of any length and rounded to the midpoint once.
+//!
+//! The radius takes up what was left out: the tail of a cut midpoint (half a last digit, added to the
+//! entry's own radius), products of weight T and above, the rounding, and the carried
+//! |A|·r_B + r_A·(|B| + r_B), which are two GEMMs of magnitudes. Entries that could be exact although
+//! something was left out, and rows and columns that don't fit, go through [`Arith::dot`](super::Arith).
+//!
+//! Ozaki, Ogita, Oishi & Rump, "Error-free transformations of matrix multiplication", 2012; Johansson,
+//! "Faster arbitrary-precision dot product and matrix multiplication", arXiv:1901.04289, for the blocks.
+
+mod block;
+mod digits;
+mod plan;
+mod total;
+
+#[cfg(test)]
+mod tests;
+
+use super::{Arith, Ball, Balls, Mag};
+use block::Block;
+use plan::{Line, Plan};
+use rayon::prelude::*;
+use rug::Float;
+use rug::float::Round;
+use std::cmp::Ordering;
+use std::ops::Range;
+use total::Total;
+
+/// Rows and columns of the block of the result that is worked on at a time, at most.
+const BLOCK: usize = 1024;
+
+/// Numbers in the digits of one factor's block, at most (unless a single line has more).
+const DIGITS: usize = 1 << 24;
+
+/// Is a sliced product faster than its definition?
+// An entry of A is cut once for n products, one of B once for m; an entry of the result is put together
+// once for k.
+pub(super) fn pays((m, n, k): (usize, usize, usize)) -> bool {
+    m >= 4 && n >= 4 && k >= 4 && m * n * k >= 1 << 12
+}
+
+/// [`Arith::products`] of balls, sliced.
+pub(super) fn products<'a>(
+    balls: &Balls,
+    (m, n, k): (usize, usize, usize),
+    left: impl Fn(usize, usize) -> Option<&'a Ball> + Sync,
+    right: impl Fn(usize, usize) -> Option<&'a Ball> + Sync,
+    bias: impl Fn(usize, usize) -> Option<&'a Ball> + Sync,
+) -> Vec<Ball> {
+    let rows: Vec<Line> = (0..m).into_par_iter().map(|i| Line::of((0..k).filter_map(|l| left(i, l)))).collect();
+    let columns = plan::columns(n, k, &right);
+    let plan = Plan::new(balls.prec, k, rows, columns);
+    let by_dot = |i: usize, j: usize| balls.dot((0..k).filter_map(|l| left(i, l).zip(right(l, j))), bias(i, j));
+    let mut out: Vec<Option<Ball>> = vec![None; m * n];
+    let (down, across) = plan.block(BLOCK, DIGITS);
+    for i0 in (0..m).step_by(down) {
+        for j0 in (0..n).step_by(across) {
+            let (is, js) = (i0..m.min(i0 + down), j0..n.min(j0 + across));
+            let block = Block::new(&plan, is.clone(), js.clone(), &left, &right);
+            let target = out[i0 * n..].par_chunks_mut(n).zip(is);
+            target.for_each_init(Total::default, |total, (row, i)| {
+                for j in js.clone() {
+                    let entry = block.entry(i, j).and_then(|e| finish(balls, total, &plan, e, bias(i, j)));
+                    row[j] = Some(entry.unwrap_or_else(|| by_dot(i, j)));
+                }
+            });
+        }
+    }
+    out.into_iter().map(|b| b.expect("blocks cover the product")).collect()
+}
+
+/// What the GEMMs say of an entry.
+struct Entry<'a> {
+    /// Sums of each weight, and where in them the entry stands.
+    sums: &'a [Vec<i64>],
+    at: usize,
+    /// Exponent of the unit of weight T − 1.
+    unit: i64,
+    /// Everything but the last rounding.
+    radius: Mag,
+}
+
+/// The ball of an entry.
+fn finish(balls: &Balls, total: &mut Total, plan: &Plan, e: Entry, bias: Option<&Ball>) -> Option<Ball> {
+    if bias.is_some_and(|b| !b.mid.is_finite()) {
+        return None;
+    }
+    total.set(e.sums.iter().rev().map(|s| s[e.at]), plan.beta);
+    let sum = total.float(e.unit);
+    let (mid, rounded) = match (&sum, bias) {
+        (Some(s), None) => Float::with_val_round(balls.prec, &**s, Round::Nearest),
+        (Some(s), Some(b)) => Float::with_val_round(balls.prec, &**s + &b.mid, Round::Nearest),
+        (None, Some(b)) => Float::with_val_round(balls.prec, &b.mid, Round::Nearest),
+        (None, None) => (Float::new(balls.prec), Ordering::Equal),
+    };
+    let carried = e.radius + bias.map_or(Mag::ZERO, |b| b.rad);
+    Some(balls.rounded((mid, rounded), carried))
+}
+
+/// An index of the product within its block.
+fn within(range: &Range<usize>, i: usize) -> usize {
+    i - range.start
+}
