@@ -306,6 +306,18 @@ pub struct ModelArgs {
     #[arg(long = "cotangent", value_name = "OUTPUT=ones|FILE.npy", value_parser = assignment)]
     pub cotangents: Vec<(String, String)>,
     /// As it was certified
+    #[arg(long, value_name = "KIND[:OUTPUT]", conflicts_with = "cotangents")]
+    pub loss: Option<Objective>,
+    /// As it was certified
+    #[arg(long, value_name = "GLOB", conflicts_with_all = ["cotangents", "loss"])]
+    pub outputs: Vec<String>,
+    /// As it was certified
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub weights: Option<PathBuf>,
+    /// As it was certified
+    #[arg(long, value_name = "SEED")]
+    pub seed_masks: Option<u64>,
+    /// As it was certified
     #[arg(long, value_name = "GLOB")]
     pub params: Vec<String>,
     /// As it was certified
@@ -321,6 +333,10 @@ impl From<ModelArgs> for GraphArgs {
             random: m.random,
             dims: m.dims,
             cotangents: m.cotangents,
+            loss: m.loss,
+            outputs: m.outputs,
+            weights: m.weights,
+            seed_masks: m.seed_masks,
             params: m.params,
             freeze: m.freeze,
         }

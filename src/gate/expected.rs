@@ -183,15 +183,18 @@ fn bounds(
         out.set(rung, again);
     }
     let told = |r: Rung| warnings.iter().any(|w| w.starts_with(&format!("no {} bound: ", r.name())));
+    // A gradient says which rungs have no bound; of a value an unbounded one is left out.
+    let silent = |r: Rung| r != Rung::Direct && !what.starts_with("gradient");
     for r in [Rung::Portable, Rung::Schedule, Rung::Direct] {
-        if claimed.get(r).is_none() && !told(r) {
+        if claimed.get(r).is_none() && !told(r) && !silent(r) {
             findings.push(format!("{what}: the {} bound is missing", r.name()));
         }
         if claimed.get(r).is_some_and(|b| b.observed.is_none() || b.standing != Standing::Rigorous) {
             findings.push(format!("{what}: the {} bound is no longer rigorous, or isn't compared", r.name()));
         }
     }
-    if claimed.literal.is_none() && reference.is_some_and(|r| r.is_some()) {
+    let unbounded = told(Rung::Literal) || silent(Rung::Literal);
+    if claimed.literal.is_none() && !unbounded && reference.is_some_and(|r| r.is_some()) {
         findings.push(format!("{what}: the literal bound is missing"));
     }
     // This run is one of every run.
@@ -425,6 +428,7 @@ fn forward(
         let what = format!("value of node \"{}\"", o.node);
         layer.bounds = value_bounds(&what, claimed.map(|l| &l.bounds), v, spec, figures, reference, findings);
         layer.gates = nodes.iter().map(|&k| per_node[graph.node_id(k).index()]).fold(Gates::default(), add);
+        layer.inputs = document::nodes_read(graph, &nodes, origin);
         if let Some(l) = claimed {
             layer.gates.undecided = l.gates.undecided.min(layer.gates.total);
             layer.undecided = l.undecided.clone();

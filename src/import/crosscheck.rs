@@ -205,6 +205,10 @@ fn foreign(node: &Node, opset: i64) -> Option<&'static str> {
             Some("tract's reverse sequences aren't ONNX's")
         }
         "Dropout" if given(2) => Some("it may be in training mode"),
+        // ONNX's own case test_spacetodepth_crd_mode_example has our values
+        "SpaceToDepth" if matches!(node.attributes.get("mode"), Some(Attribute::Str(m)) if m != "DCR") => {
+            Some("tract knows one mode of it only")
+        }
         _ if node.attributes.values().any(|a| matches!(a, Attribute::Graph(_))) => Some("it has a subgraph"),
         _ => None,
     }

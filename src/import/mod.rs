@@ -16,6 +16,7 @@ pub mod objective;
 pub mod overlay;
 pub mod prepare;
 pub mod random;
+pub mod rename;
 pub mod safetensors;
 pub mod sort;
 pub mod tensor;

@@ -118,6 +118,7 @@ pub fn append(model: &mut OnnxModel, objective: &Objective) -> Result<(), Diagno
         name: "loss".into(),
         op: op.into(),
         domain: DOMAIN.into(),
+        opset: 1,
         inputs,
         outputs: vec![loss.clone()],
         attributes: BTreeMap::<String, Attribute>::new(),

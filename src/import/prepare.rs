@@ -92,11 +92,10 @@ fn gradients(model: &mut OnnxModel) -> Result<(), Diagnostic> {
     if found.is_empty() {
         return Ok(());
     }
-    let version = model.opset("ai.onnx.preview.training");
     let (mut seeded, mut xs) = (Vec::<String>::new(), Vec::<String>::new());
     for node in &found {
         let refuse =
-            |what: String| Err(Diagnostic::new(Code::Unsupported, what).node(node.label(), node.full_op(), version));
+            |what: String| Err(Diagnostic::new(Code::Unsupported, what).node(node.label(), node.full_op(), node.opset));
         let names = |key: &str| match node.attributes.get(key) {
             Some(Attribute::Strs(v)) => v.clone(),
             _ => Vec::new(),

@@ -514,7 +514,7 @@ fn forward(loaded: &Loaded, p: &Passes, table: &GateTable) -> Vec<ForwardLayer> 
 }
 
 /// Names of the other ONNX nodes whose values the primitives `nodes` of one ONNX node read.
-fn nodes_read(graph: &RevGraph, nodes: &[usize], origin: usize) -> Vec<String> {
+pub(crate) fn nodes_read(graph: &RevGraph, nodes: &[usize], origin: usize) -> Vec<String> {
     let mut read: Vec<usize> = Vec::new();
     for producer in nodes.iter().flat_map(|&k| &graph.nodes()[k].operands).filter_map(|&v| graph.node(v)) {
         if producer.origin != origin && !read.contains(&producer.origin) {

@@ -299,7 +299,7 @@ fn examine(browser: &Browser, name: &str, c: &Certificate) -> usize {
 }
 
 /// Takes away rows and layers beyond the 40th, which are built like those before: axe is slow.
-const SHORTEN: &str = "document.querySelectorAll('tbody tr:nth-child(n+41), details.layer:nth-of-type(n+41),
+const SHORTEN: &str = "document.querySelectorAll('tbody tr:nth-child(n+41), details.layer:nth-of-type(n+41), \
     .graph svg > path:nth-of-type(n+41)').forEach(e => e.remove())";
 
 #[test]

@@ -583,26 +583,28 @@ fn ops_and_explain_know_the_registry() {
 #[test]
 fn results_dont_depend_on_the_number_of_threads() {
     let dir = place();
-    let (model, inputs) = (crate_file("models/digits_cnn.onnx"), crate_file("models/digits_cnn.inputs.npz"));
-    let run = |threads: &str| {
-        let d = |name: &str| format!("{threads}/{name}");
-        fs::create_dir(dir.path().join(threads)).expect("made");
-        let args =
-            ["--report", &d("r.html"), "--certificate", &d("c.json"), "--dump", &d("dump"), "--threads", threads];
-        let run = certify(dir.path(), &[&[model.as_str(), "--inputs", &inputs][..], &args].concat());
+    let file = |name: &str| crate_file(&format!("models/{name}"));
+    let mlp = [file("digits_mlp.onnx"), "--inputs".into(), file("digits_mlp.inputs.npz")];
+    let cnn = [file("digits_cnn.onnx"), "--random".into(), "0".into()];
+    let run = |what: &[String], folder: &str, threads: &str| {
+        let d = |name: &str| format!("{folder}/{name}");
+        fs::create_dir(dir.path().join(folder)).expect("made");
+        let results = ["--report", &d("r.html"), "--certificate", &d("c.json"), "--dump", &d("dump")];
+        let what: Vec<&str> = what.iter().map(String::as_str).collect();
+        let run = certify(dir.path(), &[&what[..], &results, &["--threads", threads]].concat());
         assert_eq!(run.status, 0, "{}{}", run.out, run.err);
-        let root = dir.path().join(threads);
-        let files: Vec<_> = listing(&root)
-            .into_iter()
-            .map(|(p, b)| (p.strip_prefix(&root).expect("inside").to_path_buf(), b))
-            .collect();
+        let root = dir.path().join(folder);
+        let inside = |p: PathBuf| p.strip_prefix(&root).expect("inside").to_path_buf();
+        let files: Vec<_> = listing(&root).into_iter().map(|(p, b)| (inside(p), b)).collect();
         assert_eq!(files.len(), 7, "two documents, a directory, four archives");
         files
     };
-    let one = run("1");
-    for threads in ["2", "8"] {
-        for ((name, a), (_, b)) in one.iter().zip(&run(threads)) {
-            assert!(a == b, "{} differs with {threads} threads", name.display());
+    for (name, what) in [("mlp", &mlp), ("cnn", &cnn)] {
+        let one = run(what, &format!("{name}1"), "1");
+        for threads in ["2", "8"] {
+            for ((path, a), (_, b)) in one.iter().zip(&run(what, &format!("{name}{threads}"), threads)) {
+                assert!(a == b, "{name}: {} differs with {threads} threads", path.display());
+            }
         }
     }
 }

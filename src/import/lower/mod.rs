@@ -7,17 +7,18 @@ mod attention;
 mod call;
 mod constant;
 mod conv;
+mod draw;
 mod elementwise;
 mod emit;
 mod fold;
 mod linear;
 mod logic;
 mod loss;
-mod masks;
 mod movement;
 mod norm;
 mod notes;
 mod objectives;
+mod optimizer;
 mod ort_forward;
 mod ort_grad;
 mod ort_window;
@@ -29,6 +30,7 @@ mod reduce;
 mod registry;
 mod resize;
 mod scatter;
+mod structure;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -54,25 +56,24 @@ const MAX_FOLDED_DEPTH: usize = 100;
 ///
 /// Reports every unsupported or contradictory node at once.
 pub fn lower(model: &OnnxModel, inputs: &Inputs, options: &Options) -> Result<Lowered, Diagnostics> {
-    let version = model.opset("");
-    if !(OLDEST..=NEWEST).contains(&version) {
-        let what = format!("operator set {version} isn't supported ({OLDEST} to {NEWEST} are)");
+    let version = |n: &&Node| n.domain.is_empty() && !(OLDEST..=NEWEST).contains(&n.opset);
+    if let Some(old) = model.graph.nodes.iter().find(version) {
+        let what = format!("operator set {} isn't supported ({OLDEST} to {NEWEST} are)", old.opset);
         let help = "convert the model with onnx.version_converter, or export it anew";
         return Err(Diagnostic::new(Code::Unsupported, what).file(&model.file).help(help).into());
     }
     let mut low = Lowering::new(model, options);
     low.enter(inputs);
     let outputs = low.requested()?;
-    let needed = needed(model, &outputs);
+    let needed = needed(&model.graph.nodes, &outputs);
     for (node, _) in model.graph.nodes.iter().zip(&needed).filter(|(_, n)| **n) {
         low.visit(&Rc::new(node.clone()), false);
     }
     low.finish(&outputs)
 }
 
-/// Which nodes the outputs depend on.
-fn needed(model: &OnnxModel, outputs: &[String]) -> Vec<bool> {
-    let nodes = &model.graph.nodes;
+/// Which of the nodes, in topological order, some values depend on.
+fn needed(nodes: &[Node], outputs: &[String]) -> Vec<bool> {
     let mut wanted: HashSet<&str> = outputs.iter().map(String::as_str).collect();
     let mut out = vec![false; nodes.len()];
     for (i, node) in nodes.iter().enumerate().rev() {
@@ -93,7 +94,7 @@ pub(super) struct Lowering<'m> {
     /// Results that equal another value, by the name of that value.
     aliases: HashMap<String, String>,
     /// Names read by some node or graph output: optional results that nobody reads aren't built.
-    used: HashSet<&'m str>,
+    used: HashSet<String>,
     roles: HashMap<&'m str, &'static str>,
     dynamo: bool,
     problems: Diagnostics,
@@ -104,6 +105,9 @@ pub(super) struct Lowering<'m> {
     origin: Option<Rc<Node>>,
     notes: Vec<Note>,
     depth: usize,
+    /// How deep inside subgraphs, and how many of their nodes were lowered.
+    nesting: usize,
+    inner: usize,
     /// Masks and random numbers drawn, by the node they belong to.
     drawn: Vec<(String, HostTensor)>,
 }
@@ -112,9 +116,13 @@ impl<'m> Lowering<'m> {
     fn new(model: &'m OnnxModel, options: &'m Options) -> Self {
         let graph = &model.graph;
         // MaxPoolGrad looks at the windows again instead of at the indices of their maxima
-        let read = |n: &'m Node| if n.op == "MaxPoolGrad" { vec![n.inputs[0].as_str()] } else { reads(n) };
-        let mut used: HashSet<&str> = graph.nodes.iter().filter(|n| !n.inputs.is_empty()).flat_map(read).collect();
-        used.extend(graph.outputs.iter().map(|v| v.name.as_str()));
+        let read = |n: &'m Node| {
+            let mut all = reads(n);
+            all.truncate(if n.op == "MaxPoolGrad" { 1 } else { usize::MAX });
+            all
+        };
+        let mut used: HashSet<String> = graph.nodes.iter().flat_map(read).map(str::to_string).collect();
+        used.extend(graph.outputs.iter().map(|v| v.name.clone()));
         let alias: HashMap<&str, &str> = graph
             .nodes
             .iter()
@@ -152,6 +160,8 @@ impl<'m> Lowering<'m> {
             origin: None,
             notes: notes::of(model).into_iter().chain(model.plan.notes.clone()).collect(),
             depth: 0,
+            nesting: 0,
+            inner: 0,
             drawn: Vec::new(),
         }
     }
@@ -188,7 +198,7 @@ impl<'m> Lowering<'m> {
 
     /// Lowers one node. `forced`: its float results are wanted in the graph, not as import-time data.
     fn visit(&mut self, node: &Rc<Node>, forced: bool) {
-        let opset = self.model.opset(&node.domain);
+        let opset = node.opset;
         let place = |d: Diagnostic| d.file(&self.model.file).node(node.label(), node.full_op(), opset);
         let form = match registry::find(&node.domain, &node.op, opset) {
             Ok(form) => form,
@@ -336,7 +346,7 @@ impl<'m> Lowering<'m> {
         self.builder.at(Origin {
             node: node.label().to_string(),
             op: node.full_op(),
-            opset: self.model.opset(&node.domain),
+            opset: node.opset,
             layer: node.layer(),
         });
     }
@@ -378,7 +388,6 @@ impl<'m> Lowering<'m> {
             stated,
             pairs,
             drawn,
-            gradients: Vec::new(),
             graph: Builder::new().finish().0,
         };
         Ok(prune::finish(self.builder, lowered, self.named))

@@ -327,7 +327,7 @@ pub(super) fn dropout(c: &mut Call) -> Done {
         return c.alias(0, 0);
     }
     let (bits, shape) = (bits.to_vec(), mask.shape.clone());
-    let dx = super::masks::apply(c, &bits, shape, ratio)?;
+    let dx = super::draw::apply(c, &bits, shape, ratio)?;
     c.set(0, dx);
     Ok(())
 }

@@ -141,7 +141,7 @@ pub(super) fn max_pool(c: &mut Call) -> Done {
     let forward = Rc::new(forward.clone());
     let dy = c.graph(0)?;
     let (node, opset) = (c.node.clone(), c.opset);
-    let version = c.low.model.opset("");
+    let version = forward.opset;
     (c.node, c.opset) = (forward, version);
     let read = pooled(c);
     (c.node, c.opset) = (node, opset);

@@ -62,6 +62,5 @@ pub(super) fn finish(builder: Builder, parts: Lowered, named: HashMap<ValueId, S
         .collect();
     leaves.iter_mut().for_each(|l| l.id = last(l.id));
     leaves.sort_by_key(|l| l.id);
-    let gradients = Vec::new();
-    Lowered { graph, outputs, exact_outputs, seeds, leaves, notes, stated, pairs, drawn, gradients }
+    Lowered { graph, outputs, exact_outputs, seeds, leaves, notes, stated, pairs, drawn }
 }

@@ -2,8 +2,8 @@
 
 use super::call::{Call, Done};
 use super::{
-    attention, constant, conv, elementwise as e, linear, logic, loss, masks, movement as m, norm, objectives,
-    ort_forward as of, ort_grad as og, ort_window as ow, pool, recurrent, reduce, resize, scatter,
+    attention, constant, conv, draw, elementwise as e, linear, logic, loss, movement as m, norm, objectives, optimizer,
+    ort_forward as of, ort_grad as og, ort_window as ow, pool, recurrent, reduce, resize, scatter, structure,
 };
 use crate::error::{Code, Diagnostic};
 
@@ -142,7 +142,7 @@ static FORMS: &[Form] = forms! {
     "LpNormalization" 7..now &["axis", "p"], norm::lp_norm;
     "LRN" 7..now &["alpha", "beta", "bias", "size"], norm::lrn;
     "Dropout" 7..11 &["ratio"], norm::dropout;
-    "Dropout" 12..now &["seed"], masks::dropout;
+    "Dropout" 12..now &["seed"], draw::dropout;
     // reductions
     "ReduceSum" 7..12 &["axes", "keepdims"], reduce::reduce;
     "ReduceSum" 13..now &["keepdims", "noop_with_empty_axes"], reduce::reduce;
@@ -234,7 +234,15 @@ static FORMS: &[Form] = forms! {
     "Mod" 10..now &["fmod"], logic::modulo;
     "IsNaN" 9..now NONE, logic::classify;
     "IsInf" 10..now &["detect_negative", "detect_positive"], logic::classify;
-    "RandomUniformLike" 7..now &["dtype", "high", "low", "seed"], masks::random_uniform_like;
+    "RandomUniform" 7..now &["dtype", "high", "low", "seed", "shape"], draw::random;
+    "RandomUniformLike" 7..now &["dtype", "high", "low", "seed"], draw::random;
+    "RandomNormal" 7..now &["dtype", "mean", "scale", "seed", "shape"], draw::random;
+    "RandomNormalLike" 7..now &["dtype", "mean", "scale", "seed"], draw::random;
+    "Bernoulli" 15..now &["dtype", "seed"], draw::random;
+    // graphs inside graphs
+    "If" 7..now &["else_branch", "then_branch"], structure::branch;
+    "Loop" 7..now &["body"], structure::repeat;
+    "Scan" 9..now &["body", "num_scan_inputs", "scan_input_axes", "scan_input_directions", "scan_output_axes", "scan_output_directions"], structure::scan;
     // onnxruntime-training writes these under the default domain, though ONNX doesn't have them
     "MaxPoolGrad" 7..now &["auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "storage_order", "strides"], ow::max_pool;
     "AveragePoolGrad" 7..now &["auto_pad", "ceil_mode", "count_include_pad", "dilations", "kernel_shape", "pads", "strides"], ow::average_pool;
@@ -274,6 +282,10 @@ static FORMS: &[Form] = forms! {
     "SliceGrad" 1..now NONE, og::slice;
     "GatherGrad" 1..now &["axis"], og::gather;
     "ConvGrad" 1..now &["auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"], ow::conv;
+    ["ai.onnx.preview.training"]
+    "Adagrad" 1..now &["decay_factor", "epsilon", "norm_coefficient"], optimizer::adagrad;
+    "Adam" 1..now &["alpha", "beta", "epsilon", "norm_coefficient", "norm_coefficient_post"], optimizer::adam;
+    "Momentum" 1..now &["alpha", "beta", "mode", "norm_coefficient"], optimizer::momentum;
     ["certify.loss"]
     "SoftmaxCrossEntropyLoss" 1..now NONE, objectives::cross_entropy;
     "NegativeLogLikelihoodLoss" 1..now NONE, objectives::nll;

@@ -67,12 +67,20 @@ pub(super) fn products<'a>(
             target.for_each_init(Total::default, |total, (row, i)| {
                 for j in js.clone() {
                     let entry = block.entry(i, j).and_then(|e| finish(balls, total, &plan, e, bias(i, j)));
+                    // what a wide row cut off may drown an entry that its definition gives sharply
+                    let entry = entry.filter(|b| sharp(b, balls.prec));
                     row[j] = Some(entry.unwrap_or_else(|| by_dot(i, j)));
                 }
             });
         }
     }
     out.into_iter().map(|b| b.expect("blocks cover the product")).collect()
+}
+
+/// Is the radius small beside the midpoint?
+fn sharp(b: &Ball, prec: u32) -> bool {
+    let small = |e: i32| b.rad <= Mag::exp2(i64::from(e) - i64::from(prec / 4));
+    b.rad.is_zero() || b.mid.get_exp().is_some_and(small)
 }
 
 /// What the GEMMs say of an entry.
