@@ -41,7 +41,8 @@ impl Renaming<'_> {
     }
 
     fn graph(&self, g: &Graph) -> Graph {
-        let infos = |list: &[ValueInfo]| list.iter().map(|v| ValueInfo { name: self.name(&v.name), ..v.clone() }).collect();
+        let infos =
+            |list: &[ValueInfo]| list.iter().map(|v| ValueInfo { name: self.name(&v.name), ..v.clone() }).collect();
         Graph {
             name: g.name.clone(),
             nodes: g.nodes.iter().map(|n| self.node(n)).collect(),

@@ -107,8 +107,7 @@ impl Lowering<'_> {
             return Err(Problem::found(Code::Limit, format!("graphs nested {} deep", self.nesting)));
         }
         self.used.extend(outputs.iter().cloned());
-        let wanted: Vec<&Node> =
-            nodes.iter().zip(needed(nodes, outputs)).filter(|(_, n)| *n).map(|(n, _)| n).collect();
+        let wanted: Vec<&Node> = nodes.iter().zip(needed(nodes, outputs)).filter(|(_, n)| *n).map(|(n, _)| n).collect();
         self.used.extend(wanted.iter().flat_map(|n| reads(n)).map(str::to_string));
         self.inner += wanted.len();
         if self.inner > crate::import::decode::MAX_NODES {
