@@ -52,9 +52,10 @@ pub fn run(graph: &RevGraph, seeds: &[Seed], wanted: &[bool]) -> ReferenceRun {
     }
 }
 
-/// Every entry gets the tensor's largest error bound.
+/// Every entry gets the tensor's largest error bound; an entry that isn't finite has none.
 fn collapse(mut x: Array<Tracked>) -> Array<Tracked> {
-    let eps = max_of(&x.data.iter().map(|t| t.eps).collect::<Vec<Mag>>());
+    let bound = |t: &Tracked| if t.value.is_finite() { t.eps } else { Mag::INFINITY };
+    let eps = max_of(&x.data.iter().map(bound).collect::<Vec<Mag>>());
     x.data.iter_mut().for_each(|t| t.eps = eps);
     x
 }

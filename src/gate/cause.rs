@@ -30,6 +30,8 @@ pub struct Context<'a> {
     pub shape: &'a [usize],
     /// Its limit.
     pub limit: f64,
+    /// The largest ‖g‖∞ of the model.
+    pub largest: f64,
     /// Midpoints of all exact gradients: name, shape, entries.
     pub others: &'a [(String, Vec<usize>, Vec<f64>)],
     /// Sizes that a factor may stem from: what it is, and how large.
@@ -60,8 +62,9 @@ pub fn of_values(name: &str, given: &GivenTensor, c: &Compared, context: &Contex
     }
     let error = c.observed.map_or(f64::INFINITY, |o| o.hi());
     let explained = |rest: f64| rest <= context.limit.max(EXPLAINED * error);
-    if c.norm.hi() == 0.0 {
-        found.push(cause("exact-zero", "the exact gradient is 0: whatever stands here is rounding error"));
+    if c.norm.lo() == 0.0 {
+        // Factors and formats of rounding errors mean nothing.
+        found.push(cause("exact-zero", "the exact gradient is 0, or can't be told from it: no digit can be right"));
         return found;
     }
     if given.data.iter().all(|&x| x == 0.0) {
@@ -98,6 +101,14 @@ pub fn of_values(name: &str, given: &GivenTensor, c: &Compared, context: &Contex
         found.push(cause("shifted", text));
     }
     found.extend(low_precision(given, c));
+    // 2^-20 of the largest gradient: what binary32 leaves where larger terms cancel.
+    if found.is_empty() && given.dtype == DType::F32 && error <= context.largest * 2f64.powi(-20) {
+        let text = format!(
+            "rounding after cancellation: the error is {:.1e} of the model's largest gradient entry, and this tensor is small beside it",
+            error / context.largest
+        );
+        found.push(cause("cancellation", text));
+    }
     found
 }
 
@@ -203,6 +214,9 @@ fn shifted(data: &[f64], shape: &[usize], spec: &[f64], explained: &impl Fn(f64)
 
 /// Entries that a narrower format holds exactly, in a tensor that could hold more.
 pub fn low_precision(given: &GivenTensor, c: &Compared) -> Option<Cause> {
+    if c.norm.lo() == 0.0 {
+        return None;
+    }
     let nonzero: Vec<f64> = given.data.iter().copied().filter(|&x| x != 0.0).collect();
     let held = |f: &dyn Fn(f64) -> f64| nonzero.iter().all(|&x| f(x) == x);
     let rel = c.observed.map_or(0.0, |o| o.hi()) / c.norm.hi().max(f64::MIN_POSITIVE);
@@ -289,7 +303,8 @@ mod tests {
         let c = with_balls(&given.data, Some(&balls));
         let others = [("other".to_string(), shape.to_vec(), spec(s.len(), 5.0))];
         let sizes = [("the batch size".to_string(), 16)];
-        let context = Context { shape, limit: 1e-4 * c.norm.lo(), others: &others, sizes: &sizes };
+        let context =
+            Context { shape, limit: 1e-4 * c.norm.lo(), largest: c.norm.lo(), others: &others, sizes: &sizes };
         of_values("g", &given, &c, &context).into_iter().map(|c| format!("{}: {}", c.id, c.text)).collect()
     }
 

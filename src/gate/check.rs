@@ -251,7 +251,7 @@ fn document(
     for ((&v, c), (_, spec)) in parameters.iter().zip(&compared).zip(&found.gradients) {
         let who = Identity::of(loaded, &Subject::leaf(&loaded.lowered, 0, v));
         let limit = policy.limit(&[&who.name, &who.layer, &who.node], c.norm.lo(), largest);
-        let context = Context { shape: graph.shape(v), limit, others: &all, sizes: &sizes };
+        let context = Context { shape: graph.shape(v), limit, largest, others: &all, sizes: &sizes };
         tensors.push(tensor(&who, given, c, spec.as_ref(), &context, policy));
     }
     let layers = layers::compare(loaded, found, given, policy);

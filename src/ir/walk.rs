@@ -28,16 +28,29 @@ pub fn down<P, T, E>(
     graph: &Graph<P>,
     wanted: &[bool],
     seeds: Vec<(ValueId, T)>,
+    vjp: impl FnMut(ValueId, &Node<P>, &T, &[bool]) -> Result<Vec<Option<T>>, E>,
+    accumulate: impl FnMut(ValueId, Vec<T>) -> Result<T, E>,
+) -> Result<Vec<Option<T>>, E> {
+    down_leaving(graph, wanted, seeds, vjp, accumulate, |_, t| t)
+}
+
+/// As [`down`]; of a cotangent that no rule will ask for again only what `leave` makes of it stays, and
+/// neither will a rule ask for its value again.
+pub fn down_leaving<P, T, R, E>(
+    graph: &Graph<P>,
+    wanted: &[bool],
+    seeds: Vec<(ValueId, T)>,
     mut vjp: impl FnMut(ValueId, &Node<P>, &T, &[bool]) -> Result<Vec<Option<T>>, E>,
     mut accumulate: impl FnMut(ValueId, Vec<T>) -> Result<T, E>,
-) -> Result<Vec<Option<T>>, E> {
+    mut leave: impl FnMut(ValueId, T) -> R,
+) -> Result<Vec<Option<R>>, E> {
     let mut pending: Vec<Vec<T>> = (0..graph.len()).map(|_| Vec::new()).collect();
     for (v, seed) in seeds {
         if wanted[v.index()] {
             pending[v.index()].push(seed);
         }
     }
-    let mut total: Vec<Option<T>> = (0..graph.len()).map(|_| None).collect();
+    let mut total: Vec<Option<R>> = (0..graph.len()).map(|_| None).collect();
     for id in (0..graph.len()).rev() {
         let contributions = std::mem::take(&mut pending[id]);
         if contributions.is_empty() {
@@ -55,7 +68,7 @@ pub fn down<P, T, E>(
                 }
             }
         }
-        total[id] = Some(ybar);
+        total[id] = Some(leave(v, ybar));
     }
     Ok(total)
 }

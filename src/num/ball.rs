@@ -137,13 +137,14 @@ pub struct Balls {
     /// Bits of the midpoints.
     pub prec: u32,
     sliced: bool,
+    pub(super) scratch: sliced::Scratch,
     undecided: AtomicUsize,
 }
 
 impl Balls {
     /// Arithmetic with `prec` bits; large contractions run as [sliced products](super::sliced).
     pub fn new(prec: u32) -> Balls {
-        Balls { prec, sliced: true, undecided: AtomicUsize::new(0) }
+        Balls { prec, sliced: true, scratch: sliced::Scratch::default(), undecided: AtomicUsize::new(0) }
     }
 
     /// Arithmetic with `prec` bits, in MPFR alone: the independent path.

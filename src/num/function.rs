@@ -245,11 +245,35 @@ mod tests {
         Elementary::Pow(1.7),
     ];
 
+    /// A result has the precision that was asked for: more bits change it by less than a unit.
+    #[test]
+    fn results_have_the_precision_asked_for() {
+        for x in [0.3, 1.7, 2.5, -0.6] {
+            for f in ALL {
+                let of = |prec| f.eval(&Float::with_val(60, x), prec);
+                let (few, many) = (of(200), of(400));
+                if few.is_finite() {
+                    let off = Float::with_val(400, &few - &many).abs();
+                    assert!(off <= few.clone().abs() >> 198, "{f:?} at {x}: {off:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn exact_results_are_known_as_such() {
+        let exact = |f: Elementary, x: f64| f.eval_exactly(&Float::with_val(60, x), 100).1;
+        assert!(exact(Elementary::Sqrt, 4.0) && exact(Elementary::Exp, 0.0) && exact(Elementary::Log, 1.0));
+        assert!(exact(Elementary::Pow(2.0), 3.0) && exact(Elementary::Sigmoid, 0.0) && exact(Elementary::Cos, 0.0));
+        assert!(!exact(Elementary::Sqrt, 2.0) && !exact(Elementary::Exp, 1.0) && !exact(Elementary::Log, 0.0));
+        assert!(!exact(Elementary::Exp, -1e10), "an underflow is not an exact 0");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(400))]
         /// The slope bound is at least a difference quotient anywhere in the interval.
         #[test]
-        fn slope_bounds_difference_quotients(c in -4.0f64..4.0, r in 1e-9f64..0.5, s in -1.0f64..1.0, t in -1.0f64..1.0) {
+        fn slope_bounds_difference_quotients(c in prop_oneof![-4.0f64..4.0, -4000.0f64..4000.0], r in 1e-9f64..0.5, s in -1.0f64..1.0, t in -1.0f64..1.0) {
             let (a, b) = (c + r * s, c + r * t);
             prop_assume!(a != b);
             for f in ALL {

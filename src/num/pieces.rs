@@ -63,3 +63,27 @@ impl Pieces {
         if self.slopes[i] == 0.0 { self.offsets[i] } else { self.slopes[i] * x + self.offsets[i] }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jumps_are_bounded_even_where_terms_cancel() {
+        let f = |k: f32, s: [f32; 2], o: [f32; 2]| {
+            let wide = |v: [f32; 2]| v.map(f64::from).to_vec();
+            let p = Pieces {
+                kinks: vec![f64::from(k)],
+                slopes: wide(s),
+                offsets: wide(o),
+                left_closed: vec![true],
+            };
+            p.value_jump((0, 1))
+        };
+        assert_eq!(f(6.0, [1.0, 0.0], [0.0, 6.0]), 0.0);
+        assert_eq!(f(1.0, [0.0, 1.0], [0.0, 0.0]), 1.0);
+        // 1·1e8 − 1e8 − 1e−30 is −1e−30, which binary64 loses next to 1e8
+        let tiny = 1e-30f32;
+        assert!(f(1e8, [1.0, 0.0], [tiny, 1e8]) >= f64::from(tiny));
+    }
+}

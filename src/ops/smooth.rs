@@ -343,13 +343,15 @@ impl RevNode for Smooth {
     fn forward_scale(&self, x: &[&Array<Interval>]) -> Array<Interval> {
         let range = |i: usize| {
             let v = x[0].data[i];
-            let m = v.mid();
+            // the reduction of large arguments takes binary32 numbers only; any centre will do
+            let m = if v.mid().abs() < 1e6 { v.mid() } else { f64::from(v.mid() as f32) };
             // |f(x) − f(m)| ≤ |x − m|·sup|f′|
             let f = self.kernel(m);
             if !f.is_finite() {
                 return self.codomain().widen(ulps(PORTABLE_ULPS, Mag::ONE));
             }
-            let spread = v.radius_about(m) * if v.lo == v.hi { Mag::ZERO } else { self.0.slope(v) };
+            let radius = v.radius_about(m);
+            let spread = if radius.is_zero() { Mag::ZERO } else { radius * self.0.slope(v.hull(Interval::point(m))) };
             let own =
                 Interval::point(f).widen(spread + Mag::of(f) * Mag::of(1e-9) + Mag::exp2(-1000)).meet(self.codomain());
             own.widen(ulps(PORTABLE_ULPS, own.mag()))

@@ -1,4 +1,5 @@
-//! Scales: intervals that hold the spec's value and that of every conforming run.
+//! Scales: intervals that hold the spec's value and that of every conforming run, as long as nothing
+//! overflows in it.
 //!
 //! Reads graph and input only. With a region, every entry of an input may lie anywhere within ±R of
 //! its given value.

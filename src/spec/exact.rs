@@ -107,25 +107,34 @@ fn once(
     balls: Balls,
 ) -> Exact {
     let mut gates: Vec<Vec<u32>> = vec![Vec::new(); graph.len()];
-    let values = textbook::eval(graph, &balls, |v, x, y| {
+    let mut values = textbook::eval(graph, &balls, |v, x, y| {
         if let Some(n) = graph.node(v) {
             gates[v.index()] = n.op.gates(&balls, x);
         }
         y
     });
+    let kept = keep.iter().map(|&v| (v, values[v.index()].clone())).collect();
     let mut parts: Vec<Vec<Vec<Interval>>> = vec![Vec::new(); graph.len()];
-    let cotangents = textbook::backprop(
+    let mut gradients: Vec<(ValueId, Option<Array<Ball>>)> = gradients_of.iter().map(|&v| (v, None)).collect();
+    let mut enclosures: Vec<Option<Vec<Interval>>> = vec![None; graph.len()];
+    // Balls are large: a value and its cotangent go when all rules that read them are through.
+    let cotangents = textbook::backprop_leaving(
         graph,
         &balls,
-        &values,
+        &mut values,
         seeds,
         wanted,
-        |_, c| c,
         |v, contributions| {
             if contributions.len() > 1 {
                 parts[v.index()] = contributions.iter().map(intervals).collect();
             }
             left_fold(&balls, contributions)
+        },
+        |v, value, cotangent| {
+            enclosures[v.index()] = Some(intervals(&value));
+            let found = intervals(&cotangent);
+            gradients.iter_mut().filter(|(g, _)| *g == v).for_each(|(_, g)| *g = Some(cotangent.clone()));
+            found
         },
     );
     let open = gates.iter().flatten().filter(|&&g| g == UNKNOWN_GATE).count();
@@ -133,11 +142,11 @@ fn once(
         precision: balls.prec,
         capped: false,
         undecided: balls.undecided().max(open),
-        values: values.iter().map(intervals).collect(),
-        cotangents: cotangents.iter().map(|c| c.as_ref().map(intervals)).collect(),
+        values: enclosures.into_iter().zip(&values).map(|(e, v)| e.unwrap_or_else(|| intervals(v))).collect(),
+        cotangents,
         parts,
         gates,
-        kept: keep.iter().map(|&v| (v, values[v.index()].clone())).collect(),
-        gradients: gradients_of.iter().map(|&v| (v, cotangents[v.index()].clone())).collect(),
+        kept,
+        gradients,
     }
 }

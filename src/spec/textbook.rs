@@ -9,6 +9,7 @@ use crate::num::Arith;
 use crate::ops::{RevGraph, RevNode};
 use crate::seed::Seed;
 use rayon::prelude::*;
+use std::cell::RefCell;
 use std::convert::Infallible;
 
 /// A tensor's entries as exact scalars.
@@ -49,6 +50,36 @@ pub fn backprop<A: Arith>(
             Ok::<_, Infallible>(after(v, n.op.vjp_spec(a, &x, &values[v.index()], ybar, want)))
         },
         |v, contributions| Ok(total(v, contributions)),
+    );
+    walked.unwrap_or_else(|e| match e {})
+}
+
+/// As [`backprop`], but hands value and cotangent over to `leave` when no rule will ask for them again;
+/// an empty array stays in `values`.
+pub fn backprop_leaving<A: Arith, R>(
+    graph: &RevGraph,
+    a: &A,
+    values: &mut [Array<A::S>],
+    seeds: &[Seed],
+    wanted: &[bool],
+    mut total: impl FnMut(crate::ir::ValueId, Vec<Array<A::S>>) -> Array<A::S>,
+    mut leave: impl FnMut(crate::ir::ValueId, Array<A::S>, Array<A::S>) -> R,
+) -> Vec<Option<R>> {
+    let values = RefCell::new(values);
+    let walked = walk::down_leaving(
+        graph,
+        wanted,
+        seeds.iter().map(|s| (s.value, lift(a, &s.cotangent))).collect(),
+        |v, n, ybar, want| {
+            let values = values.borrow();
+            let x: Vec<&Array<A::S>> = n.operands.iter().map(|o| &values[o.index()]).collect();
+            Ok::<_, Infallible>(n.op.vjp_spec(a, &x, &values[v.index()], ybar, want))
+        },
+        |v, contributions| Ok(total(v, contributions)),
+        |v, ybar| {
+            let empty = Array { shape: vec![0], data: Vec::new() };
+            leave(v, std::mem::replace(&mut values.borrow_mut()[v.index()], empty), ybar)
+        },
     );
     walked.unwrap_or_else(|e| match e {})
 }

@@ -7,6 +7,7 @@ mod cli;
 mod corpus;
 mod crosscheck;
 mod decode;
+mod exact;
 mod gate;
 mod gradients;
 mod kinds;

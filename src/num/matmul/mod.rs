@@ -11,7 +11,7 @@ mod tiling;
 mod wide;
 
 pub use tiling::{batched, matmul};
-pub use wide::{matmul_f64, matmul_f64_into, matmul_up};
+pub use wide::{matmul_f64, matmul_f64_add, matmul_up};
 
 /// A matrix in memory: entry (i, j) is `data[i·row_stride + j·col_stride]`. A transposed matrix has
 /// its strides swapped, a broadcast one has a stride 0.

@@ -15,23 +15,36 @@ const PARALLEL: usize = 1 << 18;
 /// Panics when a matrix is smaller than said.
 pub fn matmul_f64(a: View<f64>, b: View<f64>, m: usize, n: usize, k: usize) -> Vec<f64> {
     let mut c = vec![0.0; m * n];
-    matmul_f64_into(&mut c, a, b, m, n, k);
+    if m * n * k > 0 {
+        matmul_f64_add(&mut c, n, false, a, b, m, n, k);
+    }
     c
 }
 
-/// [`matmul_f64`] into memory that is there already.
-pub fn matmul_f64_into(c: &mut [f64], a: View<f64>, b: View<f64>, m: usize, n: usize, k: usize) {
+/// C = A·B, or C += A·B in binary64 where `add` says so, in no particular order; the rows of C begin
+/// every `stride` entries.
+///
+/// Panics when a matrix is empty or smaller than said.
+#[allow(clippy::too_many_arguments)]
+pub fn matmul_f64_add(
+    c: &mut [f64],
+    c_stride: usize,
+    add: bool,
+    a: View<f64>,
+    b: View<f64>,
+    m: usize,
+    n: usize,
+    k: usize,
+) {
+    assert!(m > 0 && n > 0 && k > 0, "an empty product of {m}×{k} and {k}×{n}");
     a.check(0, m, k, "A");
     b.check(0, k, n, "B");
-    assert_eq!(c.len(), m * n, "matrix C");
-    if c.is_empty() || k == 0 {
-        c.fill(0.0);
-        return;
-    }
+    let span = (m - 1).checked_mul(c_stride).and_then(|s| s.checked_add(n));
+    assert!(n <= c_stride && span.is_some_and(|s| s <= c.len()), "matrix C is too small");
     let stride = |s: usize| isize::try_from(s).expect("strides fit the data");
     let parallel = if m * n * k < PARALLEL { Parallelism::None } else { Parallelism::Rayon(0) };
-    // SAFETY: `check` found all entries of A and B inside their data, `c` has m·n entries, and the
-    // strides address exactly those.
+    // SAFETY: `check` found all entries of A and B inside their data, `span` all of C, whose rows don't
+    // overlap, and the strides address exactly those.
     unsafe {
         gemm::gemm(
             m,
@@ -39,15 +52,15 @@ pub fn matmul_f64_into(c: &mut [f64], a: View<f64>, b: View<f64>, m: usize, n: u
             k,
             c.as_mut_ptr(),
             1,
-            stride(n),
-            false,
+            stride(c_stride),
+            add,
             a.data.as_ptr(),
             stride(a.col_stride),
             stride(a.row_stride),
             b.data.as_ptr(),
             stride(b.col_stride),
             stride(b.row_stride),
-            0.0,
+            1.0,
             1.0,
             false,
             false,

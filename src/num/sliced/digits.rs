@@ -93,10 +93,9 @@ pub(super) fn relative(r: Mag, scale: i64) -> Mag {
     if e <= -FLOOR {
         return Mag::exp2(-FLOOR);
     }
-    // first to [½, 1), exactly but for subnormal numbers, whose bits are all kept going up
-    let one = exponent(r);
-    let (h, rest) = (one / 2, one - one / 2);
-    r * Mag::exp2(-h) * Mag::exp2(-rest) * Mag::exp2(e)
+    // The significand of a normal number stays; a subnormal one, whose exponent is −1022 or less, first
+    // becomes normal.
+    if scale >= -1000 { r * Mag::exp2(-scale) } else { r * Mag::exp2(1000) * Mag::exp2(-scale - 1000) }
 }
 
 /// 2^e, at least 2^−FLOOR.

@@ -17,19 +17,20 @@
 mod block;
 mod digits;
 mod plan;
+mod pool;
 mod total;
 
 #[cfg(test)]
 mod tests;
 
 use super::{Arith, Ball, Balls, Mag};
-use block::Block;
+use block::{Block, Sums};
 use plan::{Line, Plan};
+pub(super) use pool::Scratch;
 use rayon::prelude::*;
 use rug::Float;
 use rug::float::Round;
 use std::cmp::Ordering;
-use std::ops::Range;
 use total::Total;
 
 /// Rows and columns of the block of the result that is worked on at a time, at most.
@@ -55,20 +56,29 @@ pub(super) fn products<'a>(
 ) -> Vec<Ball> {
     let rows: Vec<Line> = (0..m).into_par_iter().map(|i| Line::of((0..k).filter_map(|l| left(i, l)))).collect();
     let columns = plan::columns(n, k, &right);
-    let plan = Plan::new(balls.prec, k, rows, columns);
+    let plan = Plan::new(balls.prec, k, &rows, &columns);
     let by_dot = |i: usize, j: usize| balls.dot((0..k).filter_map(|l| left(i, l).zip(right(l, j))), bias(i, j));
+    let (left_at, right_at) =
+        (|p: usize, l: usize| left(plan.rows.at[p], l), |l: usize, q: usize| right(l, plan.columns.at[q]));
     let mut out: Vec<Option<Ball>> = vec![None; m * n];
+    let mut lines: Vec<Option<&mut [Option<Ball>]>> = out.chunks_mut(n).map(Some).collect();
     let (down, across) = plan.block(BLOCK, DIGITS);
-    for i0 in (0..m).step_by(down) {
-        for j0 in (0..n).step_by(across) {
-            let (is, js) = (i0..m.min(i0 + down), j0..n.min(j0 + across));
-            let block = Block::new(&plan, is.clone(), js.clone(), &left, &right);
-            let target = out[i0 * n..].par_chunks_mut(n).zip(is);
-            target.for_each_init(Total::default, |total, (row, i)| {
-                for j in js.clone() {
-                    let entry = block.entry(i, j).and_then(|e| finish(balls, total, &plan, e, bias(i, j)));
-                    // what a wide row cut off may drown an entry that its definition gives sharply
-                    let entry = entry.filter(|b| sharp(b, balls.prec));
+    for p0 in (0..m).step_by(down) {
+        let ps = p0..m.min(p0 + down);
+        let mut targets: Vec<(usize, &mut [Option<Ball>])> =
+            ps.clone().map(|p| (p, lines[plan.rows.at[p]].take().expect("every row is made once"))).collect();
+        for q0 in (0..n).step_by(across) {
+            let qs = q0..n.min(q0 + across);
+            let block = Block::new(&plan, &balls.scratch, ps.clone(), qs.clone(), &left_at, &right_at);
+            targets.par_iter_mut().for_each_init(Total::default, |total, (p, row)| {
+                let i = plan.rows.at[*p];
+                for q in qs.clone() {
+                    let j = plan.columns.at[q];
+                    let entry = block.entry(*p, q).and_then(|e| {
+                        let ball = finish(balls, total, &plan, &e, bias(i, j))?;
+                        // what a wide line lost may drown an entry that its definition gives sharply
+                        (e.lost + e.lost <= e.radius || sharp(&ball, balls.prec)).then_some(ball)
+                    });
                     row[j] = Some(entry.unwrap_or_else(|| by_dot(i, j)));
                 }
             });
@@ -85,21 +95,26 @@ fn sharp(b: &Ball, prec: u32) -> bool {
 
 /// What the GEMMs say of an entry.
 struct Entry<'a> {
-    /// Sums of each weight, and where in them the entry stands.
-    sums: &'a [Vec<i64>],
+    sums: &'a Sums<'a>,
+    /// Where the entry stands in the sums.
     at: usize,
     /// Exponent of the unit of weight T − 1.
     unit: i64,
     /// Everything but the last rounding.
     radius: Mag,
+    /// What of it comes from cut digits and products left out, at most.
+    lost: Mag,
 }
 
-/// The ball of an entry.
-fn finish(balls: &Balls, total: &mut Total, plan: &Plan, e: Entry, bias: Option<&Ball>) -> Option<Ball> {
+/// The ball of an entry; `None` where MPFR has to say what it is.
+fn finish(balls: &Balls, total: &mut Total, plan: &Plan, e: &Entry, bias: Option<&Ball>) -> Option<Ball> {
     if bias.is_some_and(|b| !b.mid.is_finite()) {
         return None;
     }
-    total.set(e.sums.iter().rev().map(|s| s[e.at]), plan.beta);
+    match e.sums {
+        Sums::One(sums) => total.set(sums.iter().rev().map(|s| s[e.at] as i64), plan.beta),
+        Sums::Many(sums) => total.set(sums.iter().rev().map(|s| s[e.at]), plan.beta),
+    }
     let sum = total.float(e.unit);
     let (mid, rounded) = match (&sum, bias) {
         (Some(s), None) => Float::with_val_round(balls.prec, &**s, Round::Nearest),
@@ -109,9 +124,4 @@ fn finish(balls: &Balls, total: &mut Total, plan: &Plan, e: Entry, bias: Option<
     };
     let carried = e.radius + bias.map_or(Mag::ZERO, |b| b.rad);
     Some(balls.rounded((mid, rounded), carried))
-}
-
-/// An index of the product within its block.
-fn within(range: &Range<usize>, i: usize) -> usize {
-    i - range.start
 }

@@ -252,12 +252,40 @@ fn sums_of_a_gemm_stay_below_two_to_the_53() {
                     let row: Vec<Ball> = (0..8).map(|_| ball(kind, &mut d, prec)).collect();
                     vec![Line::of(row.iter())]
                 };
-                let plan = Plan::new(prec, k, lines(left), lines(right));
-                let together = (0..plan.kept).map(|w| plan.meeting(w).len()).max().unwrap_or(0);
+                let plan = Plan::new(prec, k, &lines(left), &lines(right));
+                let meet = |w: usize| plan.meeting(w).0.len() + plan.meeting(w).1.len();
+                let together = (0..plan.kept).map(meet).max().unwrap_or(0);
                 let digit = 1u128 << (plan.beta - 1);
                 assert!((together * plan.chunk) as u128 * digit * digit <= 1 << 53, "{plan:?}");
                 assert!(k.div_ceil(plan.chunk) <= 1 << 9, "{plan:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_few_longer_lines_have_gemms_of_their_own() {
+    let (m, n, k) = (40, 30, 24);
+    let mut d = Draw(23);
+    for transposed in [false, true] {
+        let mut weights = matrix(Integers, &mut d, 128, m * k);
+        for i in [3, 17] {
+            let b = Ball { mid: Float::with_val(128, d.unit()), rad: Mag::ZERO };
+            weights[i * k + i % k] = Some(b);
+        }
+        let other = matrix(FullWithRadius, &mut d, 128, k * n);
+        let rows: Vec<Line> = weights.chunks(k).map(|row| Line::of(row.iter().flatten())).collect();
+        let columns: Vec<Line> = (0..n).map(|j| Line::of((0..k).filter_map(|l| other[l * n + j].as_ref()))).collect();
+        if transposed {
+            let plan = Plan::new(128, k, &columns, &rows);
+            assert!(plan.columns.common < plan.columns.digits && plan.columns.longer(0..m) == 2, "{plan:?}");
+            let a: Vec<_> = (0..n * k).map(|e| other[e % k * n + e / k].clone()).collect();
+            let b: Vec<_> = (0..k * m).map(|e| weights[e % m * k + e / m].clone()).collect();
+            check(128, (n, m, k), &a, &b, &[], &mut d);
+        } else {
+            let plan = Plan::new(128, k, &rows, &columns);
+            assert!(plan.rows.common < plan.rows.digits && plan.rows.longer(0..m) == 2, "{plan:?}");
+            check(128, (m, n, k), &weights, &other, &[], &mut d);
         }
     }
 }

@@ -163,7 +163,7 @@ fn primitive(name: &str, rng: &mut Rng, index: u64) -> (Op, Vec<Vec<usize>>) {
             (Gather { shape: vec![m], index: Index::Table(table.into()) }.into(), vec![vec![n]])
         }
         "Join" => (Join.into(), (0..1 + rng.below(3)).map(|_| vec![rng.below(9)]).collect()),
-        "Sum" => (Sum.into(), vec![vec![rows, rng.pick(&[0, 1, 2, 3, 7, 8, 9, 16, 17, 64, 65, 129, 300])]]),
+        "Sum" => (Sum.into(), vec![vec![rows, rng.pick(&[0, 1, 2, 3, 7, 8, 9, 16, 17, 64, 65, 129, 300, 4097])]]),
         "Mean" => {
             let n = rng.pick(&[1, 2, 3, 7, 8, 9, 16, 17, 64, 65, 129, 300]);
             let divisors = match rng.below(3) {

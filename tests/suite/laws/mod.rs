@@ -18,6 +18,7 @@ mod cells;
 mod check;
 mod defects;
 mod derivative;
+mod graphs;
 mod loose;
 mod rng;
 mod runs;
