@@ -148,6 +148,8 @@ pub(crate) enum Source {
     Folded(Rc<Node>),
     /// A value of the graph.
     Computed,
+    /// A sequence of tensors, by their names.
+    Sequence(Vec<String>),
     /// Its node has been refused; users are passed over in silence.
     Refused,
 }

@@ -3,15 +3,19 @@
 //! Nodes are visited in topological order, only those that the requested outputs need. A value is
 //! import-time data (known exactly), a value of the graph, or both; see [`Value`].
 
+mod algebra;
 mod attention;
 mod call;
 mod constant;
 mod conv;
 mod draw;
+mod einsum;
 mod elementwise;
 mod emit;
+mod exactly;
 mod fold;
 mod linear;
+mod linear_attention;
 mod logic;
 mod loss;
 mod movement;
@@ -29,7 +33,11 @@ mod recurrent;
 mod reduce;
 mod registry;
 mod resize;
+mod sample;
 mod scatter;
+mod select;
+mod sequence;
+mod signal;
 mod structure;
 
 use std::collections::{HashMap, HashSet};
@@ -255,6 +263,9 @@ impl<'m> Lowering<'m> {
         let value = self.value(name)?.clone();
         if let Some(id) = value.graph {
             return Ok(id);
+        }
+        if matches!(value.source, Source::Sequence(_)) {
+            return Err(Problem::found(Code::Type, format!("\"{name}\" is a sequence where a tensor is needed")));
         }
         let host = value.host.clone().ok_or(Problem::Operand)?;
         match (&host.data, host.dtype) {

@@ -2,8 +2,9 @@
 
 use super::call::{Call, Done};
 use super::{
-    attention, constant, conv, draw, elementwise as e, linear, logic, loss, movement as m, norm, objectives, optimizer,
-    ort_forward as of, ort_grad as og, ort_window as ow, pool, recurrent, reduce, resize, scatter, structure,
+    algebra, attention, constant, conv, draw, einsum, elementwise as e, exactly, linear, linear_attention, logic, loss,
+    movement as m, norm, objectives, optimizer, ort_forward as of, ort_grad as og, ort_window as ow, pool, recurrent,
+    reduce, resize, sample, scatter, select, sequence, signal, structure,
 };
 use crate::error::{Code, Diagnostic};
 
@@ -27,6 +28,13 @@ pub struct Form {
     /// The function of `import::lower` that builds it from primitives.
     pub lowering: &'static str,
     pub(super) lower: fn(&mut Call) -> Done,
+}
+
+impl Form {
+    /// The operator's name, with its domain where that isn't the default one.
+    pub fn name(&self) -> String {
+        if self.domain.is_empty() { self.op.into() } else { format!("{}::{}", self.domain, self.op) }
+    }
 }
 
 const NONE: &[&str] = &[];
@@ -67,6 +75,11 @@ static FORMS: &[Form] = forms! {
     "LSTM" 14..now &["activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size", "input_forget", "layout"], recurrent::lstm;
     "Attention" 23..now &["is_causal", "kv_num_heads", "left_window_size", "q_num_heads", "qk_matmul_output_mode", "right_window_size", "scale", "softcap", "softmax_precision"], attention::attention;
     "RotaryEmbedding" 23..now &["interleaved", "num_heads", "rotary_embedding_dim"], attention::rotary;
+    "LinearAttention" 27..now &["chunk_size", "kv_num_heads", "q_num_heads", "scale", "update_rule"], linear_attention::linear_attention;
+    "CausalConvWithState" 27..now &["activation"], linear_attention::causal_conv;
+    "Einsum" 12..now &["equation"], einsum::einsum;
+    "Det" 11..now NONE, algebra::det;
+    "DeformConv" 19..now &["dilations", "group", "kernel_shape", "offset_group", "pads", "strides"], sample::deform_conv;
     // entry by entry
     "Add" 7..now NONE, e::arithmetic;
     "Sub" 7..now NONE, e::arithmetic;
@@ -96,6 +109,8 @@ static FORMS: &[Form] = forms! {
     "Gelu" 20..now &["approximate"], e::gelu;
     "Mish" 18..now NONE, e::mish;
     "Swish" 24..now &["alpha"], e::swish;
+    "SwiGLU" 28..now &["alpha"], e::swiglu;
+    "Shrink" 9..now &["bias", "lambd"], e::shrink;
     "HardSigmoid" 7..now &["alpha", "beta"], e::hard_sigmoid;
     "HardSwish" 14..now NONE, e::hard_swish;
     "Softsign" 7..now NONE, e::softsign;
@@ -164,6 +179,7 @@ static FORMS: &[Form] = forms! {
     "ReduceLogSum" 18..now &["keepdims", "noop_with_empty_axes"], reduce::reduce;
     "ReduceLogSumExp" 7..17 &["axes", "keepdims"], reduce::reduce;
     "ReduceLogSumExp" 18..now &["keepdims", "noop_with_empty_axes"], reduce::reduce;
+    "CumProd" 26..now &["exclusive", "reverse"], algebra::cum_prod;
     "CumSum" 11..now &["exclusive", "reverse"], reduce::cum_sum;
     "ArgMax" 7..now &["axis", "keepdims", "select_last_index"], reduce::arg_extremum;
     "ArgMin" 7..now &["axis", "keepdims", "select_last_index"], reduce::arg_extremum;
@@ -211,6 +227,38 @@ static FORMS: &[Form] = forms! {
     "SpaceToDepth" 7..now &["blocksize", "mode"], m::space_to_depth;
     "Trilu" 14..now &["upper"], m::trilu;
     "OneHot" 9..now &["axis"], m::one_hot;
+    "Compress" 9..now &["axis"], select::compress;
+    "CenterCropPad" 18..now &["axes"], select::center_crop_pad;
+    "ReverseSequence" 10..now &["batch_axis", "time_axis"], select::reverse_sequence;
+    "TensorScatter" 24..now &["axis", "mode"], select::tensor_scatter;
+    "MaxUnpool" 9..now &["kernel_shape", "pads", "strides"], select::max_unpool;
+    "Col2Im" 18..now &["dilations", "pads", "strides"], select::col2im;
+    "Hardmax" 7..now &["axis"], select::hardmax;
+    "TopK" 7..9 &["axis", "k"], select::top_k;
+    "TopK" 10..10 &["axis"], select::top_k;
+    "TopK" 11..now &["axis", "largest", "sorted"], select::top_k;
+    // between entries
+    "GridSample" 16..now &["align_corners", "mode", "padding_mode"], sample::grid_sample;
+    "AffineGrid" 20..now &["align_corners"], sample::affine_grid;
+    "RoiAlign" 10..15 &["mode", "output_height", "output_width", "sampling_ratio", "spatial_scale"], sample::roi_align;
+    "RoiAlign" 16..now &["coordinate_transformation_mode", "mode", "output_height", "output_width", "sampling_ratio", "spatial_scale"], sample::roi_align;
+    // signals
+    "DFT" 17..19 &["axis", "inverse", "onesided"], signal::dft;
+    "DFT" 20..now &["inverse", "onesided"], signal::dft;
+    "STFT" 17..now &["onesided"], signal::stft;
+    "HannWindow" 17..now &["output_datatype", "periodic"], signal::window;
+    "HammingWindow" 17..now &["output_datatype", "periodic"], signal::window;
+    "BlackmanWindow" 17..now &["output_datatype", "periodic"], signal::window;
+    "MelWeightMatrix" 17..now &["output_datatype"], signal::mel;
+    // sequences of tensors
+    "SequenceEmpty" 11..now &["dtype"], sequence::construct;
+    "SequenceConstruct" 11..now NONE, sequence::construct;
+    "SequenceAt" 11..now NONE, sequence::at;
+    "SequenceLength" 11..now NONE, sequence::length;
+    "SequenceInsert" 11..now NONE, sequence::insert;
+    "SequenceErase" 11..now NONE, sequence::erase;
+    "SplitToSequence" 11..now &["axis", "keepdims"], sequence::split;
+    "ConcatFromSequence" 11..now &["axis", "new_axis"], sequence::concat;
     // import-time data
     "Constant" 7..now &["sparse_value", "value", "value_float", "value_floats", "value_int", "value_ints", "value_string", "value_strings"], constant::constant;
     "ConstantOfShape" 9..now &["value"], constant::constant_of_shape;
@@ -231,6 +279,14 @@ static FORMS: &[Form] = forms! {
     "Or" 7..now NONE, logic::logic;
     "Xor" 7..now NONE, logic::logic;
     "Not" 7..now NONE, logic::not;
+    "BitShift" 11..now &["direction"], exactly::bitwise;
+    "BitwiseAnd" 18..now NONE, exactly::bitwise;
+    "BitwiseOr" 18..now NONE, exactly::bitwise;
+    "BitwiseXor" 18..now NONE, exactly::bitwise;
+    "BitwiseNot" 18..now NONE, exactly::bitwise_not;
+    "BitCast" 26..now &["to"], exactly::bit_cast;
+    "DequantizeLinear" 10..12 NONE, exactly::dequantize;
+    "DequantizeLinear" 13..now &["axis", "block_size", "output_dtype"], exactly::dequantize;
     "Mod" 10..now &["fmod"], logic::modulo;
     "IsNaN" 9..now NONE, logic::classify;
     "IsInf" 10..now &["detect_negative", "detect_positive"], logic::classify;

@@ -102,7 +102,7 @@ impl Lowering<'_> {
     }
 
     /// Lowers the nodes of an inner graph that its outputs need.
-    fn all(&mut self, nodes: &[Node], outputs: &[String]) -> Done {
+    pub(super) fn all(&mut self, nodes: &[Node], outputs: &[String]) -> Done {
         if self.nesting >= crate::import::decode::MAX_NESTING {
             return Err(Problem::found(Code::Limit, format!("graphs nested {} deep", self.nesting)));
         }
@@ -121,7 +121,7 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    fn know(&mut self, name: &str, host: HostTensor) {
+    pub(super) fn know(&mut self, name: &str, host: HostTensor) {
         let value = Value { source: Source::Exact, host: Some(Arc::new(host)), graph: None, truth: false };
         self.values.insert(name.to_string(), value);
     }
