@@ -87,14 +87,8 @@ pub fn probe(table: &Table, sources: &Sources, size: impl Fn(usize) -> Vec<Mag> 
                 }
                 (i, t)
             };
-            Some(
-                sizes[k]
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, m)| !m.is_zero() && m.is_finite())
-                    .map(|(i, m)| lanes(i, m.get()))
-                    .collect(),
-            )
+            let sources = sizes[k].iter().enumerate().filter(|(_, m)| !m.is_zero());
+            Some(sources.map(|(i, m)| lanes(i, m.get())).collect())
         });
         parameters
             .iter()
@@ -112,24 +106,41 @@ pub fn probe(table: &Table, sources: &Sources, size: impl Fn(usize) -> Vec<Mag> 
         sums
     };
     let kappa = factor(DRAWS, FAILURE / parameters.len().max(1) as f64);
-    // ln 0 = −∞ stays: such an entry has no error at all
-    let logs = gather(false, |t| t.abs().ln());
+    let logs = gather(false, log);
     let squares = gather(true, |t| t * t);
     let magnitude = parameters.iter().zip(&logs).map(|(&v, sums)| {
-        let top = sums.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        // an entry that nothing reaches keeps the sum 0 it started with
-        let moved = sums.iter().any(|&s| s != 0.0);
-        (v, if moved { (top_of(sums, top) / DRAWS as f64).exp() * kappa } else { 0.0 })
+        // an entry that nothing reaches keeps the sum 0 it started with, one that never moves has no error
+        let still = |s: f64| s == 0.0 || s <= DRAWS as f64 * log(0.0) * (1.0 - 1e-9);
+        let top = largest(sums.iter().copied().filter(|&s| !still(s)));
+        (v, top.map_or(0.0, |top| (top / DRAWS as f64).exp() * kappa))
     });
     let spread = parameters.iter().zip(&squares).map(|(&v, sums)| {
-        let top = sums.iter().copied().fold(0.0, f64::max);
+        let top = largest(sums.iter().copied()).unwrap_or(0.0);
         // six standard deviations, and a quarter more for the estimate's own scatter
         (v, 6.0 * 1.25 * (top / DRAWS as f64).sqrt())
     });
     Probes { magnitude: magnitude.collect(), spread: spread.collect(), confidence: 1.0 - FAILURE }
 }
 
-/// The largest sum of an entry that something reached.
-fn top_of(sums: &[f64], top: f64) -> f64 {
-    if top != 0.0 { top } else { sums.iter().copied().filter(|&s| s != 0.0).fold(f64::NEG_INFINITY, f64::max) }
+/// ln|t|, at least that of the smallest normal number: a draw that underflows is no proof of no error.
+fn log(t: f64) -> f64 {
+    // `max` would take the number where t is NaN
+    if t.is_nan() { t } else { t.abs().max(f64::MIN_POSITIVE).ln() }
+}
+
+/// The largest; ∞ where one isn't a number: overflow on the way leaves nothing to say.
+fn largest(sums: impl Iterator<Item = f64>) -> Option<f64> {
+    sums.map(|s| if s.is_nan() { f64::INFINITY } else { s }).reduce(f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overflow_and_underflow_are_no_proof_of_a_small_error() {
+        assert_eq!(largest([1.0, f64::NAN, 2.0].into_iter()), Some(f64::INFINITY));
+        assert_eq!(largest([-3.0, -2.0].into_iter()), Some(-2.0));
+        assert!(log(0.0).is_finite() && log(f64::NAN).is_nan() && log(f64::INFINITY) == f64::INFINITY);
+    }
 }
