@@ -233,7 +233,7 @@ fn attributes_out_of_range_are_told() {
         refuses(&pool(&[attribute("kernel_shape", a)]), &["error[E0", "(MaxPool, opset 17)"]);
     }
     let perm = |p: &[i64]| around(with(node("Transpose", &["xs"], "y"), &[attribute("perm", p)]), kernel(), &[2, 2]);
-    for p in [&[0, 0][..], &[0, 2], &[0], &[-1, 0], &[max, 0]] {
+    for p in [&[0, 0][..], &[0, 2], &[0], &[max, 0]] {
         refuses(&perm(p), &["error[E0", "(Transpose, opset 17)"]);
     }
     let axis = |op: &str, i: i64| {

@@ -11,6 +11,7 @@ mod exact;
 mod gate;
 mod gradients;
 mod hostile;
+mod kinds;
 mod laws;
 #[cfg(unix)]
 mod lost_work;
