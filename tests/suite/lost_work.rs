@@ -107,9 +107,9 @@ fn a_run_that_was_killed_goes_on_and_finds_the_same() {
     let resumed = [&model[..], &["--certificate", "c.json", "--resume", "kept"]].concat();
     let kept = dir.path().join("kept");
     let (mut kills, mut sizes) = (0, Vec::new());
-    for k in 1..=8u32 {
+    for k in 1..=5u32 {
         let mut child = tool(dir.path(), &resumed).spawn().expect("it starts");
-        std::thread::sleep(whole.mul_f64(0.12 * f64::from(k)));
+        std::thread::sleep(whole.mul_f64(0.15 * f64::from(k)));
         if child.try_wait().expect("it is there").is_some() {
             break;
         }

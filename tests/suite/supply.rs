@@ -8,10 +8,13 @@ use std::process::Command;
 
 use super::corpus;
 
-/// What the programs are made of: name, licence, source. Without what only tests need.
+/// All packages of a build here: name, licence, source.
 fn packages() -> Vec<(String, String, String)> {
+    let rustc = Command::new("rustc").arg("-vV").output().expect("rustc starts");
+    let about = String::from_utf8_lossy(&rustc.stdout).into_owned();
+    let host = about.lines().find_map(|l| l.strip_prefix("host: ")).expect("a host");
     let out = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", host])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo starts");
@@ -25,7 +28,8 @@ fn packages() -> Vec<(String, String, String)> {
 /// Does a licence expression allow a choice within the list? Alternatives bind less than conjunctions, and
 /// no package here nests deeper.
 fn allowed(expression: &str, list: &BTreeSet<String>) -> bool {
-    let plain = expression.replace(['(', ')'], " ").replace('/', " OR ");
+    // the old ways of writing "or" and "or later"
+    let plain = expression.replace(['(', ')'], " ").replace('/', " OR ").replace('+', "-or-later");
     let conjunctions: Vec<&str> = expression.split(") AND ").collect();
     if conjunctions.len() > 1 {
         return conjunctions.iter().all(|c| allowed(c, list));
