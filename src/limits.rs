@@ -56,15 +56,20 @@ pub fn parse(text: &str) -> Result<u64, String> {
     bytes.filter(|&b| b > 0).ok_or_else(bad)
 }
 
-/// Bytes of all passes over a graph whose values have so many entries together, at so many bits of
-/// the exact pass.
-// An entry has a value and a cotangent. Each: binary32 4; a ball 40 and its limbs (bits/8, and 16 that
-// malloc takes); an enclosure 16; three rungs of 16 (bound and local part); a measured error 8; the
-// reference run 16, its ball-free result 4; a range 16; error sources and their prior 32.
-// The factor 2 is for what rules make on their way: contributions before they are added, columns, jets.
+/// Bytes of the tables alone that all passes make of a graph whose values have so many entries together, at
+/// so many bits of the exact pass.
+// An entry has a value and a cotangent. In the exact pass both may be balls: 40, and limbs (bits/8, and 16
+// that malloc takes). Afterwards each has: binary32 4, an enclosure 16, three rungs of 16 (bound and local
+// part), a measured error 8, the reference run 20, a range 16.
 pub fn of_passes(entries: u64, bits: u32) -> u64 {
-    let each = 4 + (40 + u64::from(bits) / 8 + 16) + 16 + 3 * 16 + 8 + 20 + 16 + 32;
-    entries.saturating_mul(2 * 2 * each)
+    let exact = 2 * (4 + 40 + u64::from(bits) / 8 + 16);
+    let after = 2 * (4 + 16 + 3 * 16 + 8 + 20 + 16);
+    entries.saturating_mul(exact.max(after))
+}
+
+/// Bytes of a graph whose values have so many entries: a binary32 number, and a place in an index table.
+pub fn of_graph(entries: u64) -> u64 {
+    entries.saturating_mul(8)
 }
 
 /// Refuses what needs more than the limit. `what` is what needs it, such as "array \"x\"".
@@ -79,7 +84,7 @@ fn afford_within(what: &str, bytes: u64, limit: u64) -> Result<(), Diagnostic> {
     if bytes <= limit {
         return Ok(());
     }
-    let text = format!("{what} would take about {}, at most {} may be taken", amount(bytes), amount(limit));
+    let text = format!("{what} would take {} or more, at most {} may be taken", amount(bytes), amount(limit));
     Err(Diagnostic::new(Code::Limit, text)
         .note("without --max-memory the limit is 80 % of the memory that is there")
         .help("certify a smaller batch, or raise --max-memory on a machine that has it"))
@@ -152,7 +157,7 @@ mod tests {
         assert!(afford_within("this", 1 << 20, 1 << 20).is_ok());
         let d = afford_within("this", (1 << 20) + 1, 1 << 20).unwrap_err();
         assert_eq!(d.code, Code::Limit);
-        assert!(d.what.starts_with("this would take about 1.0 MiB"), "{d}");
+        assert!(d.what.starts_with("this would take 1.0 MiB or more"), "{d}");
         assert_eq!(of_passes(u64::MAX, 128), u64::MAX);
         assert!(of_passes(1000, 4096) > of_passes(1000, 128));
     }

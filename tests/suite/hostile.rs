@@ -146,7 +146,7 @@ fn small_files_that_ask_for_much_memory_are_refused_before_they_get_it() {
     let many = vec![0.5; 1 << 14];
     let w = tensor("w", &[1, 1 << 14], &many);
     let product = around(node("MatMul", &["xs", "w"], "y"), w, &[1 << 14, 1]);
-    refuses(&product, &["error[E050]", "would take about", "at most 1.0 GiB may be taken", "(MatMul, opset 17)"]);
+    refuses(&product, &["error[E050]", "would take ", "at most 1.0 GiB may be taken", "(MatMul, opset 17)"]);
     // constants that a shape makes
     let filled = vec![
         node("ConstantOfShape", &["k"], "c"),
@@ -164,7 +164,7 @@ fn small_files_that_ask_for_much_memory_are_refused_before_they_get_it() {
         indices: Some(ints("", &[1], &[5])),
         dims: vec![1 << 28],
     });
-    refuses(&m.encode_to_vec(), &["external and sparse tensors together would take about 2.0 GiB"]);
+    refuses(&m.encode_to_vec(), &["external and sparse tensors together would take 2.0 GiB"]);
 }
 
 #[test]
@@ -303,14 +303,14 @@ fn archives_that_expand_without_end_are_refused() {
     }
     fs::write(dir.path().join("bomb.npz"), zip.finish().expect("finished").into_inner()).expect("written");
     let args = ["m.onnx", "--inputs", "bomb.npz", "--max-memory", "200M"];
-    refused(dir.path(), &args, &["error[E002]", "array \"x\"", "would take about 286.1 MiB, at most 200.0 MiB"]);
+    refused(dir.path(), &args, &["error[E002]", "array \"x\"", "would take 286.1 MiB or more, at most 200.0 MiB"]);
 }
 
 #[test]
 fn a_limit_on_memory_refuses_before_the_passes_begin() {
     let dir = place();
     let args = ["m.onnx", "--inputs", "m.inputs.npz", "--report", "r.html", "--max-memory", "10K"];
-    refused(dir.path(), &args, &["error[E050]", "would take about", "at most 10240 bytes may be taken", "help: "]);
+    refused(dir.path(), &args, &["error[E050]", "would take ", "at most 10240 bytes may be taken", "help: "]);
     refused(dir.path(), &["m.onnx", "--random", "1", "--max-memory", "much"], &["is no amount of memory"]);
     let x = HostTensor::f32(vec![1, 2], vec![1.0, 2.0]);
     fs::write(dir.path().join("one.npz"), npz::write(&[("x".to_string(), x)]).expect("an archive")).expect("written");

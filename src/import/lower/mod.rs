@@ -261,7 +261,7 @@ impl<'m> Lowering<'m> {
             crate::data::elements(shape).ok_or_else(|| Problem::found(Code::Limit, crate::data::too_large(shape)))?;
         self.entries += n as u64;
         let what = format!("a graph with the {} entries up to here", self.entries);
-        limits::afford(&what, limits::of_passes(self.entries, 128)).map_err(|d| Problem::Found(Box::new(d)))
+        limits::afford(&what, limits::of_graph(self.entries)).map_err(|d| Problem::Found(Box::new(d)))
     }
 
     fn refuse(&mut self, node: &Node, problem: Option<Diagnostic>) {
