@@ -124,7 +124,7 @@ fn sizes_that_overflow_or_are_negative_are_told() {
         model(nodes, vec![tensor("w", &[1], &[1.0])], vec![float_input("x", d)], &["loss"])
     };
     refuses(&declared(&[Ok(1 << 62), Ok(1 << 62)]), &["error[E020]", "more than 2147483648 elements"]);
-    refuses(&declared(&[Ok(1 << 27)]), &["error[E0", "at most 1.0 GiB may be taken"]);
+    refuses(&declared(&[Ok(1 << 28)]), &["error[E0", "at most 1.0 GiB may be taken"]);
     refuses(&declared(&[Ok(-5)]), &["error[E004]", "input \"x\" states the size -5"]);
 }
 
