@@ -18,6 +18,7 @@ mod lost_work;
 mod models;
 mod mutations;
 mod node_tests;
+mod odd;
 mod supply;
 #[cfg(unix)]
 mod webdriver;
