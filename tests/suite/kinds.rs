@@ -376,3 +376,37 @@ fn what_an_exporter_lost_is_said_loudly() {
         assert!(report.contains(what) && terminal.contains(what), "{what}\n{terminal}");
     }
 }
+
+/// The small ones of the real models; `CERTIFY_ALL_MODELS` certifies all of them, which takes an hour.
+#[test]
+fn real_models_are_certified_or_refuted() {
+    let Some(root) = corpus::folder() else { return };
+    let small = [
+        ("acasxu_1_1", "linear_7_Add"),
+        ("cnn_mnist_pytorch", "21"),
+        ("convnet_maxpool", "output"),
+        ("gru_bidir", "Y"),
+        ("lunarlander", "output"),
+    ];
+    let all = std::env::var_os("CERTIFY_ALL_MODELS").is_some();
+    let mut decided = 0;
+    for model in corpus::files(&root.join("models"), "onnx") {
+        let name = model.file_stem().expect("a name").to_string_lossy().into_owned();
+        let known = small.iter().find(|(n, _)| *n == name).map(|(_, o)| o.to_string());
+        if !all && known.is_none() {
+            continue;
+        }
+        let file = certify::import::read(&model).unwrap_or_else(|e| panic!("{e}"));
+        let output = known.unwrap_or_else(|| file.graph.outputs[0].name.clone());
+        let mut r = request(&model);
+        r.cotangents = vec![(output, certify::import::Cotangent::Ones)];
+        match session::certify(&r, &Quiet) {
+            Ok(o) => {
+                assert_ne!(o.certificate.verdict, ModelVerdict::Undecided, "{name}: {:?}", o.certificate.warnings);
+                decided += 1;
+            }
+            Err(e) => println!("{name}: {e}"),
+        }
+    }
+    assert!(decided >= if all { 20 } else { small.len() }, "{decided}");
+}
