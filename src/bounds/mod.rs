@@ -7,7 +7,7 @@
 pub mod literal;
 pub mod measured;
 
-use crate::ir::{Tensor, ValueId, walk};
+use crate::ir::{Tensor, ValueId, elements, walk};
 use crate::num::format::{LARGEST, U};
 use crate::num::mag::max_of;
 use crate::num::{Interval, Mag, lemma};
@@ -90,19 +90,47 @@ fn checked(mut b: Errors, peak: Mag, spec: &[Interval], centre: Centre) -> Error
     b
 }
 
-/// Error bounds of all values; `eps_in` bounds the leaves' own errors (usually none).
-pub fn eval(e: Evidence, centre: Centre, eps_in: impl Fn(ValueId) -> Mag) -> Vec<Errors> {
-    eval_with(e, centre, eps_in, None)
+/// Where an operation's own error comes from, and what is carried to it.
+#[derive(Clone, Copy, Debug)]
+pub enum Locals<'a> {
+    /// Derived from the operands and their errors.
+    Derived,
+    /// Measured instead (this run only).
+    Measured(&'a Measured),
+    /// Derived as if every operand were exact; nothing is carried. To first order that is what each
+    /// operation adds, however far the composed bounds have grown.
+    Alone,
 }
 
-/// As [`eval`], with local errors that were measured instead of bounded (this run only).
-pub fn eval_with(
-    e: Evidence,
-    centre: Centre,
-    eps_in: impl Fn(ValueId) -> Mag,
-    measured: Option<&Measured>,
-) -> Vec<Errors> {
+impl<'a> Locals<'a> {
+    fn measured(self) -> Option<&'a Measured> {
+        match self {
+            Locals::Measured(m) => Some(m),
+            _ => None,
+        }
+    }
+
+    /// What of `eps` reaches the next operation.
+    fn carried<'b>(self, eps: &'b [Mag], none: &'b [Mag]) -> &'b [Mag] {
+        if matches!(self, Locals::Alone) { &none[..eps.len()] } else { eps }
+    }
+}
+
+/// Zeros for every value.
+fn none(graph: &RevGraph) -> Vec<Mag> {
+    let ids = (0..graph.len()).map(|i| ValueId(i as u32));
+    vec![Mag::ZERO; ids.map(|v| elements(graph.shape(v))).max().unwrap_or(0)]
+}
+
+/// Error bounds of all values; `eps_in` bounds the leaves' own errors (usually none).
+pub fn eval(e: Evidence, centre: Centre, eps_in: impl Fn(ValueId) -> Mag) -> Vec<Errors> {
+    eval_with(e, centre, eps_in, Locals::Derived)
+}
+
+/// As [`eval`], with local errors from elsewhere.
+pub fn eval_with(e: Evidence, centre: Centre, eps_in: impl Fn(ValueId) -> Mag, locals: Locals) -> Vec<Errors> {
     let graph = e.graph;
+    let none = none(graph);
     let mut errors: Vec<Errors> = Vec::with_capacity(graph.len());
     for (i, l) in graph.leaves().iter().enumerate() {
         let eps = eps_in(ValueId(i as u32));
@@ -111,9 +139,10 @@ pub fn eval_with(
     }
     for (k, n) in graph.nodes().iter().enumerate() {
         let v = graph.node_id(k);
-        let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, &errors[o.index()].eps, centre)).collect();
+        let eps = |o: ValueId| locals.carried(&errors[o.index()].eps, &none);
+        let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, eps(o), centre)).collect();
         let mut b = n.op.forward_bound(&x, &e.value(v, &[], centre));
-        if let Some(m) = measured {
+        if let Some(m) = locals.measured() {
             b.local = m.forward[k].clone();
         }
         let peak = b.peak;
@@ -149,10 +178,10 @@ pub fn backprop(
     centre: Centre,
     add_bound: AddBound,
 ) -> Backward {
-    backprop_with(e, forward, seeds, wanted, centre, add_bound, None)
+    backprop_with(e, forward, seeds, wanted, centre, add_bound, Locals::Derived)
 }
 
-/// As [`backprop`], with local errors that were measured instead of bounded (this run only).
+/// As [`backprop`], with local errors from elsewhere.
 pub fn backprop_with(
     e: Evidence,
     forward: &[Errors],
@@ -160,26 +189,28 @@ pub fn backprop_with(
     wanted: &[bool],
     centre: Centre,
     add_bound: AddBound,
-    measured: Option<&Measured>,
+    locals: Locals,
 ) -> Backward {
+    let none = none(e.graph);
     let mut parts: Vec<Vec<Errors>> = vec![Vec::new(); e.graph.len()];
     let walked = walk::down(
         e.graph,
         wanted,
         seeds.iter().map(|s| (s.value, Errors::none(s.cotangent.data.len()))).collect(),
         |v, n, errors: &Errors, want| {
-            let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, &forward[o.index()].eps, centre)).collect();
-            let y = e.value(v, &forward[v.index()].eps, centre);
+            let eps = |o: ValueId| locals.carried(&forward[o.index()].eps, &none);
+            let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, eps(o), centre)).collect();
+            let y = e.value(v, eps(v), centre);
             let run = e.cotangents.total[v.index()].as_ref().expect("the run has a cotangent where bounds have one");
             let spec = e.exact.cotangents[v.index()].as_deref().expect("and so has the spec");
-            let ybar = Approx { shape: &run.shape, run: &run.data, spec, eps: &errors.eps, centre, gates: &[] };
+            let ybar = Approx { shape: &run.shape, run: &run.data, spec, eps: locals.carried(&errors.eps, &none), centre, gates: &[] };
             let out = n.op.vjp_bound(&x, &y, &ybar, want);
             Ok::<_, Infallible>(
                 out.into_iter()
                     .enumerate()
                     .map(|(operand, b)| {
                         b.map(|mut b| {
-                            if let Some(m) = measured.and_then(|m| m.backward.get(&(v, operand))) {
+                            if let Some(m) = locals.measured().and_then(|m| m.backward.get(&(v, operand))) {
                                 b.local = m.clone();
                             }
                             let peak = b.peak;
@@ -194,7 +225,12 @@ pub fn backprop_with(
             if contributions.len() == 1 {
                 return Ok(contributions.into_iter().next().expect("there is one"));
             }
-            let sum = add_bound(&e.cotangents.parts[i], &e.exact.parts[i], &contributions, centre);
+            let sum = if matches!(locals, Locals::Alone) {
+                let exact: Vec<Errors> = contributions.iter().map(|c| Errors::none(c.eps.len())).collect();
+                add_bound(&e.cotangents.parts[i], &e.exact.parts[i], &exact, centre)
+            } else {
+                add_bound(&e.cotangents.parts[i], &e.exact.parts[i], &contributions, centre)
+            };
             parts[i] = contributions;
             Ok(sum)
         },

@@ -366,10 +366,10 @@ fn chain_rungs(g: &mut Gradient, p: &Passes, v: ValueId, f: &TensorFigures) {
     };
     if let Some(portable) = &p.chain.portable {
         if let Some(&abs) = portable.magnitude.get(&v) {
-            estimate(Rung::ChainPortable, abs, portable.confidence, false);
+            estimate(Rung::ChainPortable, abs, portable.confidence, true);
         }
         if let Some(&abs) = portable.spread.get(&v) {
-            estimate(Rung::Probabilistic, abs, portable.confidence, false);
+            estimate(Rung::Probabilistic, abs, portable.confidence, true);
         }
     }
     if let Some((run, schedule)) = &p.chain.probes {

@@ -3,7 +3,7 @@
 use super::Progress;
 use super::figures;
 use crate::bounds::literal::{self, ReferenceRun};
-use crate::bounds::{self, Backward, Errors, Evidence, add_bound, measured};
+use crate::bounds::{self, Backward, Errors, Evidence, Locals, add_bound, measured};
 use crate::chain::budget::{Budget, budget};
 use crate::chain::columns::{AFFORDABLE, Chain, cost};
 use crate::chain::jet::LANES;
@@ -132,13 +132,14 @@ impl Passes {
         progress.pass("measured errors");
         let measured = measured::measure(evidence, &seeds, &wanted);
         let mut run = {
-            let forward = bounds::eval_with(evidence, Centre::Run, |_| Mag::ZERO, Some(&measured));
+            let locals = Locals::Measured(&measured);
+            let forward = bounds::eval_with(evidence, Centre::Run, |_| Mag::ZERO, locals);
             let backward =
-                bounds::backprop_with(evidence, &forward, &seeds, &wanted, Centre::Run, add_bound, Some(&measured));
+                bounds::backprop_with(evidence, &forward, &seeds, &wanted, Centre::Run, add_bound, locals);
             Ladder { forward, backward }
         };
         tighten(&mut run, &schedule);
-        let chain = chained(evidence, &seeds, &wanted, (&schedule, &portable), progress);
+        let chain = chained(evidence, &seeds, &wanted, &schedule, progress);
         progress.pass("reference run");
         let reference = literal::run(graph, &seeds, &wanted);
         progress.pass("scales");
@@ -195,7 +196,7 @@ fn chained(
     e: Evidence,
     seeds: &[Seed],
     wanted: &[bool],
-    (schedule, portable): (&Ladder, &Ladder),
+    schedule: &Ladder,
     progress: &dyn Progress,
 ) -> Chained {
     let mut found = Chained { exact: None, probes: None, portable: None, budget: None };
@@ -227,7 +228,12 @@ fn chained(
             |k: usize| sources.list[k].size.iter().zip(&sources.list[k].prior).map(|(&a, &b)| a.max(b)).collect();
         found.probes = Some((run, probe(&table, &sources, larger, PROBE_SEED)));
     }
-    let first_order = |k: usize| portable_local(e, &table, portable, sources.list[k].site);
+    let alone = {
+        let forward = bounds::eval_with(e, Centre::Spec, |_| Mag::ZERO, Locals::Alone);
+        let backward = bounds::backprop_with(e, &forward, seeds, wanted, Centre::Spec, add_bound, Locals::Alone);
+        Ladder { forward, backward }
+    };
+    let first_order = |k: usize| portable_local(e, &table, &alone, sources.list[k].site);
     found.portable = Some(probe(&table, &sources, first_order, PROBE_SEED));
     found
 }
@@ -237,14 +243,14 @@ fn sweep_cost(table: &Table) -> f64 {
     3.0 * LANES as f64 * crate::chain::columns::sweep_work(table)
 }
 
-/// The portable rung's local bound at a site.
-fn portable_local(e: Evidence, table: &Table, portable: &Ladder, site: Site) -> Vec<Mag> {
+/// What any conforming run's operation at a site adds, to first order.
+fn portable_local(e: Evidence, table: &Table, alone: &Ladder, site: Site) -> Vec<Mag> {
     match site {
-        Site::Forward(v) => portable.forward[v.index()].locals.clone(),
-        Site::Total(v) => portable.backward.total[v.index()].as_ref().map_or_else(Vec::new, |t| t.locals.clone()),
+        Site::Forward(v) => alone.forward[v.index()].locals.clone(),
+        Site::Total(v) => alone.backward.total[v.index()].as_ref().map_or_else(Vec::new, |t| t.locals.clone()),
         Site::Backward { from, operand } => {
             let o = site.target(table);
-            table.contribution(e, &portable.backward, from, operand, o).2.to_vec()
+            table.contribution(e, &alone.backward, from, operand, o).2.to_vec()
         }
     }
 }
