@@ -13,5 +13,6 @@ mod gradients;
 mod laws;
 mod models;
 mod node_tests;
+mod samples;
 #[cfg(unix)]
 mod webdriver;
