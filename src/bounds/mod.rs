@@ -203,7 +203,14 @@ pub fn backprop_with(
             let y = e.value(v, eps(v), centre);
             let run = e.cotangents.total[v.index()].as_ref().expect("the run has a cotangent where bounds have one");
             let spec = e.exact.cotangents[v.index()].as_deref().expect("and so has the spec");
-            let ybar = Approx { shape: &run.shape, run: &run.data, spec, eps: locals.carried(&errors.eps, &none), centre, gates: &[] };
+            let ybar = Approx {
+                shape: &run.shape,
+                run: &run.data,
+                spec,
+                eps: locals.carried(&errors.eps, &none),
+                centre,
+                gates: &[],
+            };
             let out = n.op.vjp_bound(&x, &y, &ybar, want);
             Ok::<_, Infallible>(
                 out.into_iter()

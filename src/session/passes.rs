@@ -1,7 +1,8 @@
 //! All passes over one lowered model, in order.
 
 use super::Progress;
-use super::figures;
+use super::figures::{self, TensorFigures};
+use super::subject::{From, Subject};
 use crate::bounds::literal::{self, ReferenceRun};
 use crate::bounds::{self, Backward, Errors, Evidence, Locals, add_bound, measured};
 use crate::chain::budget::{Budget, budget};
@@ -9,11 +10,11 @@ use crate::chain::columns::{AFFORDABLE, Chain, cost};
 use crate::chain::jet::LANES;
 use crate::chain::propagate::Table;
 use crate::chain::{Probes, Site, Sources, exact_chain, probe};
-use crate::error::{Code, Diagnostic, Diagnostics};
+use crate::error::Diagnostics;
 use crate::import::Lowered;
 use crate::ir::{Array, Tensor, ValueId};
 use crate::num::{Interval, Mag};
-use crate::ops::{Centre, RevGraph};
+use crate::ops::Centre;
 use crate::runtime::{self, Cotangents};
 use crate::scale;
 use crate::seed::Seed;
@@ -56,7 +57,9 @@ pub struct Chained {
 pub struct Passes {
     /// What the backward pass starts from.
     pub seeds: Vec<Seed>,
-    /// The parameters, in the order of their ids.
+    /// What is certified, in the order of the certificate.
+    pub subjects: Vec<Subject>,
+    /// The parameters that a derived gradient is wanted of, in the order of `exact.gradients`.
     pub parameters: Vec<ValueId>,
     /// Values of this run.
     pub values: Vec<Tensor>,
@@ -84,7 +87,12 @@ pub struct Passes {
 
 impl Passes {
     /// Runs them.
-    pub fn run(lowered: &Lowered, region: Option<Mag>, progress: &dyn Progress) -> Result<Passes, Diagnostics> {
+    pub fn run(
+        lowered: &Lowered,
+        subjects: Vec<Subject>,
+        region: Option<Mag>,
+        progress: &dyn Progress,
+    ) -> Result<Passes, Diagnostics> {
         let graph = &lowered.graph;
         graph.check().unwrap_or_else(|e| panic!("link invariant: {e}"));
         let seeds: Vec<Seed> = lowered
@@ -93,11 +101,6 @@ impl Passes {
             .map(|(_, value, cotangent)| Seed { value: *value, cotangent: cotangent.clone() })
             .collect();
         let parameters: Vec<ValueId> = graph.parameters().collect();
-        if parameters.is_empty() {
-            return Err(Diagnostic::new(Code::Seed, "the graph has no parameters to differentiate by")
-                .help("`certify inspect MODEL` lists what counts as a parameter; `--params GLOB` adds to it")
-                .into());
-        }
         let wanted = graph.differentiated(&[]);
 
         progress.pass("binary32 run");
@@ -110,7 +113,14 @@ impl Passes {
         let mut attempts = Vec::new();
         let found = exact(graph, &seeds, &wanted, &outputs, &parameters, start, |e| {
             attempts.push(e.precision);
-            figures::decided(e, &cotangents)
+            let figures: Vec<TensorFigures> = subjects
+                .iter()
+                .map(|s| {
+                    let run = s.run(graph, lowered, &values, &cotangents);
+                    figures::of_balls(&run.data, s.spec(e))
+                })
+                .collect();
+            figures::decided(&figures)
         });
         if attempts.last() != Some(&found.precision) {
             attempts =
@@ -134,12 +144,17 @@ impl Passes {
         let mut run = {
             let locals = Locals::Measured(&measured);
             let forward = bounds::eval_with(evidence, Centre::Run, |_| Mag::ZERO, locals);
-            let backward =
-                bounds::backprop_with(evidence, &forward, &seeds, &wanted, Centre::Run, add_bound, locals);
+            let backward = bounds::backprop_with(evidence, &forward, &seeds, &wanted, Centre::Run, add_bound, locals);
             Ladder { forward, backward }
         };
         tighten(&mut run, &schedule);
-        let chain = chained(evidence, &seeds, &wanted, &schedule, progress);
+        // the chain starts from the seeds: it says nothing of gradients that the file computes itself
+        let derives = subjects.iter().any(|s| matches!(s.from, From::Cotangent(..)));
+        let chain = if derives {
+            chained(evidence, &seeds, &wanted, &schedule, progress)
+        } else {
+            Chained { exact: None, probes: None, portable: None, budget: None }
+        };
         progress.pass("reference run");
         let reference = literal::run(graph, &seeds, &wanted);
         progress.pass("scales");
@@ -152,6 +167,7 @@ impl Passes {
         let region = region.map(|r| (r, scales_over(r)));
         Ok(Passes {
             seeds,
+            subjects,
             parameters,
             values,
             cotangents,
@@ -167,10 +183,37 @@ impl Passes {
         })
     }
 
-    /// The cotangent of a value in this run; zeros where none arrived.
-    pub fn gradient(&self, graph: &RevGraph, v: ValueId) -> Tensor {
-        let none = || Tensor::filled(graph.shape(v), 0.0);
-        self.cotangents.total[v.index()].clone().unwrap_or_else(none)
+    /// What this run has for a subject.
+    pub fn run_of(&self, lowered: &Lowered, s: &Subject) -> Tensor {
+        s.run(&lowered.graph, lowered, &self.values, &self.cotangents)
+    }
+
+    /// Errors of a subject on a rung; `None` where it is an exact zero.
+    pub fn errors<'a>(&self, ladder: &'a Ladder, s: &Subject) -> Option<&'a Errors> {
+        match s.from {
+            From::Cotangent(_, v) => ladder.backward.total[v.index()].as_ref(),
+            From::Output(_, v) => Some(&ladder.forward[v.index()]),
+        }
+    }
+
+    /// The reference run's tensor and its bound; `None` where it is an exact zero.
+    pub fn reference_of(&self, s: &Subject) -> Option<(&Tensor, Mag)> {
+        let r = &self.reference;
+        match s.from {
+            From::Cotangent(_, v) => {
+                let eps = r.cotangent_eps[v.index()].unwrap_or(Mag::ZERO);
+                r.cotangents[v.index()].as_ref().map(|t| (t, eps))
+            }
+            From::Output(_, v) => Some((&r.values[v.index()], r.eps[v.index()])),
+        }
+    }
+
+    /// Ranges of a subject's entries.
+    pub fn range<'a>(&self, scales: &'a Scales, s: &Subject) -> Option<&'a Array<Interval>> {
+        match s.from {
+            From::Cotangent(_, v) => scales.backward[v.index()].as_ref(),
+            From::Output(_, v) => Some(&scales.forward[v.index()]),
+        }
     }
 }
 
@@ -192,13 +235,7 @@ const PROBE_SEED: u64 = 0x5eed;
 const AFFORDABLE_SWEEPS: f64 = 2e12;
 
 /// The chain rungs: exact where the columns are affordable, by probes where they aren't.
-fn chained(
-    e: Evidence,
-    seeds: &[Seed],
-    wanted: &[bool],
-    schedule: &Ladder,
-    progress: &dyn Progress,
-) -> Chained {
+fn chained(e: Evidence, seeds: &[Seed], wanted: &[bool], schedule: &Ladder, progress: &dyn Progress) -> Chained {
     let mut found = Chained { exact: None, probes: None, portable: None, budget: None };
     let table = Table::new(e, seeds, wanted);
     let sweeps = sweep_cost(&table);

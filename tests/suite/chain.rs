@@ -13,16 +13,7 @@ fn request(model: &str) -> Request {
     let at = Path::new(env!("CARGO_MANIFEST_DIR")).join(model);
     let inputs = if at.is_dir() { at.join("inputs.npz") } else { at.with_extension("inputs.npz") };
     let model = if at.is_dir() { at.join("model.onnx") } else { at };
-    Request {
-        model,
-        inputs: InputChoice::Path(inputs),
-        cotangents: Vec::new(),
-        params: Vec::new(),
-        freeze: Vec::new(),
-        region: None,
-        policy: Default::default(),
-        reproduce: String::new(),
-    }
+    Request::new(model, InputChoice::Path(inputs))
 }
 
 #[test]
@@ -58,7 +49,8 @@ fn the_budget_adds_up_to_the_error() {
 #[test]
 fn probes_fail_no_more_often_than_they_say() {
     let loaded = session::load(&request("tests/data/graphs/gemm_forms")).expect("it lowers");
-    let p = Passes::run(&loaded.lowered, None, &Quiet).expect("it runs");
+    let p =
+        Passes::run(&loaded.lowered, session::subjects(&loaded).expect("parameters"), None, &Quiet).expect("it runs");
     let graph = &loaded.lowered.graph;
     let wanted = graph.differentiated(&[]);
     let e = Evidence { graph, values: &p.values, cotangents: &p.cotangents, exact: &p.exact };

@@ -21,17 +21,13 @@ fn make(name: &str, model: &str) -> Certificate {
     let text = fs::read_to_string(root.join(&rules)).ok();
     let policy = text.as_ref().map_or_else(Policy::default, |t| policy::parse(t, &rules).expect("a policy"));
     let with = text.map_or_else(String::new, |_| format!(" --policy {rules}"));
+    let inputs = InputChoice::Path(root.join(format!("models/{model}.inputs.npz")));
     let request = Request {
-        model: root.join(format!("models/{model}.onnx")),
-        inputs: InputChoice::Path(root.join(format!("models/{model}.inputs.npz"))),
-        cotangents: Vec::new(),
-        params: Vec::new(),
-        freeze: Vec::new(),
-        region: None,
         policy,
         reproduce: format!(
             "certify models/{model}.onnx --inputs models/{model}.inputs.npz{with} --report {name}.html --certificate {name}.json"
         ),
+        ..Request::new(root.join(format!("models/{model}.onnx")), inputs)
     };
     session::certify(&request, &Quiet).unwrap_or_else(|e| panic!("{name}: {e}")).certificate
 }

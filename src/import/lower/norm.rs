@@ -278,18 +278,6 @@ pub(super) fn lp_norm(c: &mut Call) -> Done {
 
 /// Dropout: the identity when nothing is dropped.
 pub(super) fn dropout(c: &mut Call) -> Done {
-    let training = c.opset >= 12 && c.has(2) && {
-        let mode = c.known(2)?;
-        mode.as_bool().is_some_and(|m| m.first() == Some(&true))
-    };
-    if training {
-        let ratio = if c.has(1) { c.known_scalar(1)? } else { 0.5 };
-        if ratio != 0.0 {
-            return Err(unsupported(format!("a dropout that draws a mask at random (ratio {ratio})"))
-                .note("the gradient depends on the mask, which the file doesn't hold")
-                .help("export with dropout 0, or multiply by a mask that is a graph input"));
-        }
-    }
     if c.wanted(1) {
         let shape = c.shape(0)?;
         let n = shape.iter().product();
