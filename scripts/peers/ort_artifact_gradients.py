@@ -3,8 +3,8 @@
     python ort_artifact_gradients.py FOLDER SEED inputs.npz gradients.npz
 
 FOLDER holds `training_model.onnx` and `forward.onnx` (for the weights). Writes random inputs and what
-onnxruntime's own gradient kernels make of them in binary32, keyed by parameter name. Needs
-onnxruntime-training-cpu 1.19.2.
+onnxruntime's own gradient kernels make of them in binary32, keyed by parameter name. Models that draw
+Dropout masks are refused: nobody else can know what was drawn. Needs onnxruntime-training-cpu 1.19.2.
 """
 
 import sys
@@ -62,6 +62,9 @@ def main() -> int:
         return 2
     folder, seed, inputs_file, gradients_file = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
     model = onnx.load(folder / "training_model.onnx")
+    if any(n.op_type == "Dropout" for n in model.graph.node):
+        print(f"{folder}: Dropout draws at random", file=sys.stderr)
+        return 1
     forward = onnx.load(folder / "forward.onnx")
     weights = {i.name: onnx.numpy_helper.to_array(i) for i in forward.graph.initializer}
     inputs = inputs_of(model.graph, weights, 2, seed)

@@ -508,12 +508,9 @@ fn onnxruntimes_gradients_of_its_training_artifacts_pass() {
     let Some(root) = corpus::folder() else { return };
     // Made by scripts/peers/ort_artifact_gradients.py; see tests/data/README.md.
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/peers/artifacts");
-    let mut done = Vec::new();
-    for file in corpus::files(&root.join("ort_artifacts"), "onnx") {
-        if !file.ends_with("training_model.onnx") {
-            continue;
-        }
-        let name = file.parent().and_then(|d| d.file_name()).unwrap().to_string_lossy().into_owned();
+    // The two others draw Dropout masks of onnxruntime's own.
+    for name in ["attn_ce_adamw", "linear_bce_adamw", "mlp_ce_sgd", "mlp_l1_adamw", "mlp_mse_adamw"] {
+        let file = root.join("ort_artifacts").join(name).join("training_model.onnx");
         let given = tensors::read(&data.join(format!("{name}.ort.npz")), &[]).unwrap();
         let asked = request(file, data.join(format!("{name}.inputs.npz")), within(1e-4));
         let c = run(&asked, &given).expect("all operators have rules");
@@ -522,7 +519,5 @@ fn onnxruntimes_gradients_of_its_training_artifacts_pass() {
         let first = given.tensors.keys().next().unwrap().clone();
         let wrong = with(&given, &first, |t| t.data.iter_mut().for_each(|x| *x *= 1.01));
         assert_eq!(failing(&run(&asked, &wrong).unwrap()), [first.as_str()], "{name}");
-        done.push(name);
     }
-    assert_eq!(done.len(), 7, "{done:?}");
 }
