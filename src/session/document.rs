@@ -235,12 +235,23 @@ fn exact_pass(p: &Passes) -> ExactPass {
     }
 }
 
+/// What a level of vector instructions is called, from pulp's name for it.
+fn simd(level: &str) -> String {
+    let level: String = level.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    match level.as_str() {
+        "V4" => "x86-64-v4: AVX-512 with fused multiply-add".into(),
+        "V3" => "x86-64-v3: AVX2 with fused multiply-add".into(),
+        "Scalar" => "none".into(),
+        _ => level,
+    }
+}
+
 fn environment() -> Environment {
     Environment {
         os: std::env::consts::OS.into(),
         arch: std::env::consts::ARCH.into(),
-        simd: format!("{:?}", pulp::Arch::new()).chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect(),
-        compiler: String::new(),
+        simd: simd(&format!("{:?}", pulp::Arch::new())),
+        compiler: env!("CERTIFY_RUSTC").into(),
     }
 }
 
