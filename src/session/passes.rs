@@ -151,7 +151,7 @@ impl Passes {
         // the chain starts from the seeds: it says nothing of gradients that the file computes itself
         let derives = subjects.iter().any(|s| matches!(s.from, From::Cotangent(..)));
         let chain = if derives {
-            chained(evidence, &seeds, &wanted, (&schedule, &portable), progress)
+            chained(evidence, &seeds, &wanted, progress)
         } else {
             Chained { exact: None, probes: None, portable: None, budget: None }
         };
@@ -235,13 +235,7 @@ const PROBE_SEED: u64 = 0x5eed;
 const AFFORDABLE_SWEEPS: f64 = 2e12;
 
 /// The chain rungs: exact where the columns are affordable, by probes where they aren't.
-fn chained(
-    e: Evidence,
-    seeds: &[Seed],
-    wanted: &[bool],
-    (schedule, portable): (&Ladder, &Ladder),
-    progress: &dyn Progress,
-) -> Chained {
+fn chained(e: Evidence, seeds: &[Seed], wanted: &[bool], progress: &dyn Progress) -> Chained {
     let mut found = Chained { exact: None, probes: None, portable: None, budget: None };
     let table = Table::new(e, seeds, wanted);
     let sweeps = sweep_cost(&table);
@@ -249,7 +243,8 @@ fn chained(
         return found;
     }
     progress.pass("sources of error");
-    let sources = Sources::measure(e, &table, &schedule.forward, &schedule.backward);
+    let (forward, backward) = bounds::one_step(e, seeds, wanted, Centre::Run);
+    let sources = Sources::measure(e, &table, &forward, &backward);
     if sweeps * (sources.list.len() / LANES + 1) as f64 <= AFFORDABLE_SWEEPS {
         progress.pass("error budget");
         let worst = |v: ValueId| {
@@ -271,7 +266,8 @@ fn chained(
             |k: usize| sources.list[k].size.iter().zip(&sources.list[k].prior).map(|(&a, &b)| a.max(b)).collect();
         found.probes = Some((run, probe(&table, &sources, larger, PROBE_SEED)));
     }
-    let first_order = |k: usize| portable_local(e, &table, portable, sources.list[k].site);
+    let (forward, backward) = bounds::one_step(e, seeds, wanted, Centre::Spec);
+    let first_order = |k: usize| portable_local(e, &table, &forward, &backward, sources.list[k].site);
     found.portable = Some(probe(&table, &sources, first_order, PROBE_SEED));
     found
 }
@@ -281,14 +277,14 @@ fn sweep_cost(table: &Table) -> f64 {
     3.0 * LANES as f64 * crate::chain::columns::sweep_work(table)
 }
 
-/// The portable rung's local bound at a site.
-fn portable_local(e: Evidence, table: &Table, portable: &Ladder, site: Site) -> Vec<Mag> {
+/// What any conforming run may add at a site, to first order.
+fn portable_local(e: Evidence, table: &Table, forward: &[Errors], backward: &Backward, site: Site) -> Vec<Mag> {
     match site {
-        Site::Forward(v) => portable.forward[v.index()].locals.clone(),
-        Site::Total(v) => portable.backward.total[v.index()].as_ref().map_or_else(Vec::new, |t| t.locals.clone()),
+        Site::Forward(v) => forward[v.index()].locals.clone(),
+        Site::Total(v) => backward.total[v.index()].as_ref().map_or_else(Vec::new, |t| t.locals.clone()),
         Site::Backward { from, operand } => {
             let o = site.target(table);
-            table.contribution(e, &portable.backward, from, operand, o).2.to_vec()
+            table.contribution(e, backward, from, operand, o).2.to_vec()
         }
     }
 }
