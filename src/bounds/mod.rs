@@ -6,6 +6,7 @@
 
 pub mod literal;
 pub mod measured;
+pub mod region;
 
 use crate::ir::{Tensor, ValueId, walk};
 use crate::num::format::{LARGEST, U};

@@ -27,6 +27,7 @@ fn request(model: PathBuf, inputs: PathBuf, policy: Policy) -> Request {
         outputs: Vec::new(),
         seed_masks: None,
         region: None,
+        adversary: None,
         policy,
         reproduce: "certify model.onnx --inputs inputs.npz".into(),
     }

@@ -25,6 +25,7 @@ fn request(model: &Path) -> Request {
         outputs: Vec::new(),
         seed_masks: Some(7),
         region: None,
+        adversary: None,
         policy: Policy::default(),
         reproduce: String::new(),
     }

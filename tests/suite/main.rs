@@ -1,5 +1,6 @@
 //! The one integration test binary: linking MPFR and tract is slow.
 
+mod adversary;
 #[cfg(unix)]
 mod browser;
 mod chain;
