@@ -13,6 +13,7 @@ mod gate;
 mod gradients;
 mod kinds;
 mod laws;
+mod looseness;
 mod models;
 mod node_tests;
 #[cfg(unix)]
