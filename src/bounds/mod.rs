@@ -6,8 +6,9 @@
 
 pub mod literal;
 pub mod measured;
+pub mod region;
 
-use crate::ir::{Tensor, ValueId, elements, walk};
+use crate::ir::{Tensor, ValueId, walk};
 use crate::num::format::{LARGEST, U};
 use crate::num::mag::max_of;
 use crate::num::{Interval, Mag, lemma};
@@ -90,47 +91,19 @@ fn checked(mut b: Errors, peak: Mag, spec: &[Interval], centre: Centre) -> Error
     b
 }
 
-/// Where an operation's own error comes from, and what is carried to it.
-#[derive(Clone, Copy, Debug)]
-pub enum Locals<'a> {
-    /// Derived from the operands and their errors.
-    Derived,
-    /// Measured instead (this run only).
-    Measured(&'a Measured),
-    /// Derived as if every operand were exact; nothing is carried. To first order that is what each
-    /// operation adds, however far the composed bounds have grown.
-    Alone,
-}
-
-impl<'a> Locals<'a> {
-    fn measured(self) -> Option<&'a Measured> {
-        match self {
-            Locals::Measured(m) => Some(m),
-            _ => None,
-        }
-    }
-
-    /// What of `eps` reaches the next operation.
-    fn carried<'b>(self, eps: &'b [Mag], none: &'b [Mag]) -> &'b [Mag] {
-        if matches!(self, Locals::Alone) { &none[..eps.len()] } else { eps }
-    }
-}
-
-/// Zeros for every value.
-fn none(graph: &RevGraph) -> Vec<Mag> {
-    let ids = (0..graph.len()).map(|i| ValueId(i as u32));
-    vec![Mag::ZERO; ids.map(|v| elements(graph.shape(v))).max().unwrap_or(0)]
-}
-
 /// Error bounds of all values; `eps_in` bounds the leaves' own errors (usually none).
 pub fn eval(e: Evidence, centre: Centre, eps_in: impl Fn(ValueId) -> Mag) -> Vec<Errors> {
-    eval_with(e, centre, eps_in, Locals::Derived)
+    eval_with(e, centre, eps_in, None)
 }
 
-/// As [`eval`], with local errors from elsewhere.
-pub fn eval_with(e: Evidence, centre: Centre, eps_in: impl Fn(ValueId) -> Mag, locals: Locals) -> Vec<Errors> {
+/// As [`eval`], with local errors that were measured instead of bounded (this run only).
+pub fn eval_with(
+    e: Evidence,
+    centre: Centre,
+    eps_in: impl Fn(ValueId) -> Mag,
+    measured: Option<&Measured>,
+) -> Vec<Errors> {
     let graph = e.graph;
-    let none = none(graph);
     let mut errors: Vec<Errors> = Vec::with_capacity(graph.len());
     for (i, l) in graph.leaves().iter().enumerate() {
         let eps = eps_in(ValueId(i as u32));
@@ -139,10 +112,9 @@ pub fn eval_with(e: Evidence, centre: Centre, eps_in: impl Fn(ValueId) -> Mag, l
     }
     for (k, n) in graph.nodes().iter().enumerate() {
         let v = graph.node_id(k);
-        let eps = |o: ValueId| locals.carried(&errors[o.index()].eps, &none);
-        let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, eps(o), centre)).collect();
+        let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, &errors[o.index()].eps, centre)).collect();
         let mut b = n.op.forward_bound(&x, &e.value(v, &[], centre));
-        if let Some(m) = locals.measured() {
+        if let Some(m) = measured {
             b.local = m.forward[k].clone();
         }
         let peak = b.peak;
@@ -150,6 +122,51 @@ pub fn eval_with(e: Evidence, centre: Centre, eps_in: impl Fn(ValueId) -> Mag, l
         errors.push(Errors { undecided, ..checked(Errors::of(b), peak, &e.exact.values[v.index()], centre) });
     }
     errors
+}
+
+/// Local errors, every operation on its own: how far the operands are from the spec is read off the enclosures
+/// of this run, not composed. `eps` of the result bounds one step only.
+///
+/// Where a rule's local part grows with what the operands carry (softmax, products of rounded factors, orders
+/// that might overflow), the composed bounds would make it explode with depth. With [`Centre::Run`] the locals
+/// bound what this run's operations add; with [`Centre::Spec`] what those of any run add whose operands are as
+/// near to the spec as this run's: to first order, all of them.
+pub fn one_step(e: Evidence, seeds: &[Seed], wanted: &[bool], centre: Centre) -> (Vec<Errors>, Backward) {
+    let graph = e.graph;
+    // |x̂ − x| ≤ the largest distance of x̂ from the enclosure
+    let seen = |run: &[f32], spec: &[Interval]| map(run.len(), |i| spec[i].radius_about(f64::from(run[i])));
+    let near: Vec<Vec<Mag>> = (0..graph.len()).map(|i| seen(&e.values[i].data, &e.exact.values[i])).collect();
+    let mut forward: Vec<Errors> = graph.leaves().iter().map(|l| Errors::none(l.tensor.data.len())).collect();
+    for (k, n) in graph.nodes().iter().enumerate() {
+        let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, &near[o.index()], centre)).collect();
+        forward.push(Errors::of(n.op.forward_bound(&x, &e.value(graph.node_id(k), &[], centre))));
+    }
+    let mut parts: Vec<Vec<Errors>> = vec![Vec::new(); graph.len()];
+    let walked = walk::down(
+        graph,
+        wanted,
+        seeds.iter().map(|s| (s.value, Errors::none(s.cotangent.data.len()))).collect(),
+        |v, n, _: &Errors, want| {
+            let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, &near[o.index()], centre)).collect();
+            let y = e.value(v, &near[v.index()], centre);
+            let run = e.cotangents.total[v.index()].as_ref().expect("the run has a cotangent where bounds have one");
+            let spec = e.exact.cotangents[v.index()].as_deref().expect("and so has the spec");
+            let eps = seen(&run.data, spec);
+            let ybar = Approx { shape: &run.shape, run: &run.data, spec, eps: &eps, centre, gates: &[] };
+            let out = n.op.vjp_bound(&x, &y, &ybar, want);
+            Ok::<_, Infallible>(out.into_iter().map(|b| b.map(Errors::of)).collect())
+        },
+        |v, contributions| {
+            let i = v.index();
+            if contributions.len() == 1 {
+                return Ok(contributions.into_iter().next().expect("there is one"));
+            }
+            let sum = add_bound(&e.cotangents.parts[i], &e.exact.parts[i], &contributions, centre);
+            parts[i] = contributions;
+            Ok(sum)
+        },
+    );
+    (forward, Backward { total: walked.unwrap_or_else(|e| match e {}), parts })
 }
 
 /// How errors of contributions add up; see [`backprop`].
@@ -178,10 +195,10 @@ pub fn backprop(
     centre: Centre,
     add_bound: AddBound,
 ) -> Backward {
-    backprop_with(e, forward, seeds, wanted, centre, add_bound, Locals::Derived)
+    backprop_with(e, forward, seeds, wanted, centre, add_bound, None)
 }
 
-/// As [`backprop`], with local errors from elsewhere.
+/// As [`backprop`], with local errors that were measured instead of bounded (this run only).
 pub fn backprop_with(
     e: Evidence,
     forward: &[Errors],
@@ -189,35 +206,26 @@ pub fn backprop_with(
     wanted: &[bool],
     centre: Centre,
     add_bound: AddBound,
-    locals: Locals,
+    measured: Option<&Measured>,
 ) -> Backward {
-    let none = none(e.graph);
     let mut parts: Vec<Vec<Errors>> = vec![Vec::new(); e.graph.len()];
     let walked = walk::down(
         e.graph,
         wanted,
         seeds.iter().map(|s| (s.value, Errors::none(s.cotangent.data.len()))).collect(),
         |v, n, errors: &Errors, want| {
-            let eps = |o: ValueId| locals.carried(&forward[o.index()].eps, &none);
-            let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, eps(o), centre)).collect();
-            let y = e.value(v, eps(v), centre);
+            let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, &forward[o.index()].eps, centre)).collect();
+            let y = e.value(v, &forward[v.index()].eps, centre);
             let run = e.cotangents.total[v.index()].as_ref().expect("the run has a cotangent where bounds have one");
             let spec = e.exact.cotangents[v.index()].as_deref().expect("and so has the spec");
-            let ybar = Approx {
-                shape: &run.shape,
-                run: &run.data,
-                spec,
-                eps: locals.carried(&errors.eps, &none),
-                centre,
-                gates: &[],
-            };
+            let ybar = Approx { shape: &run.shape, run: &run.data, spec, eps: &errors.eps, centre, gates: &[] };
             let out = n.op.vjp_bound(&x, &y, &ybar, want);
             Ok::<_, Infallible>(
                 out.into_iter()
                     .enumerate()
                     .map(|(operand, b)| {
                         b.map(|mut b| {
-                            if let Some(m) = locals.measured().and_then(|m| m.backward.get(&(v, operand))) {
+                            if let Some(m) = measured.and_then(|m| m.backward.get(&(v, operand))) {
                                 b.local = m.clone();
                             }
                             let peak = b.peak;
@@ -232,12 +240,7 @@ pub fn backprop_with(
             if contributions.len() == 1 {
                 return Ok(contributions.into_iter().next().expect("there is one"));
             }
-            let sum = if matches!(locals, Locals::Alone) {
-                let exact: Vec<Errors> = contributions.iter().map(|c| Errors::none(c.eps.len())).collect();
-                add_bound(&e.cotangents.parts[i], &e.exact.parts[i], &exact, centre)
-            } else {
-                add_bound(&e.cotangents.parts[i], &e.exact.parts[i], &contributions, centre)
-            };
+            let sum = add_bound(&e.cotangents.parts[i], &e.exact.parts[i], &contributions, centre);
             parts[i] = contributions;
             Ok(sum)
         },

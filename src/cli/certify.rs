@@ -14,7 +14,7 @@ use crate::session::{self, Failure};
 pub(super) fn run(args: &Certify) -> Result<Exit, Failure> {
     let mut files = Files::new(args)?;
     threads(&args.run)?;
-    let request = request::of(&args.graph, args.region, args.policy.as_deref())?;
+    let request = request::of(&args.graph, args.extras, args.policy.as_deref())?;
     let spinner = Spinner::new(args.run.quiet);
     let outcome = session::certify(&request, &spinner)?;
     let certificate = &outcome.certificate;

@@ -3,8 +3,10 @@
 use super::Progress;
 use super::figures::{self, TensorFigures};
 use super::subject::{From, Subject};
+use crate::adversary::{self, Adjoints, Strategy, play};
 use crate::bounds::literal::{self, ReferenceRun};
-use crate::bounds::{self, Backward, Errors, Evidence, Locals, add_bound, measured};
+use crate::bounds::region;
+use crate::bounds::{self, Backward, Errors, Evidence, add_bound, measured};
 use crate::chain::budget::{Budget, budget};
 use crate::chain::columns::{AFFORDABLE, Chain, cost};
 use crate::chain::jet::LANES;
@@ -81,8 +83,45 @@ pub struct Passes {
     pub reference: ReferenceRun,
     /// Ranges at the given inputs.
     pub scales: Scales,
-    /// Ranges over the region, where one was asked for.
-    pub region: Option<(Mag, Scales)>,
+    /// Ranges and bounds over the region, where one was asked for.
+    pub region: Option<Region>,
+    /// What adversarial runs reached, where they were asked for.
+    pub adversary: Option<Adversary>,
+}
+
+/// A box around the inputs.
+#[derive(Debug)]
+pub struct Region {
+    /// Every input entry may move by this much either way.
+    pub radius: Mag,
+    /// Ranges over it.
+    pub scales: Scales,
+    /// Every conforming run, at every input of it.
+    pub ladder: Ladder,
+}
+
+/// What may be asked for beyond the usual passes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extras {
+    /// Every input entry may move by this much either way.
+    pub region: Option<Mag>,
+    /// So many adversarial runs.
+    pub adversary: Option<usize>,
+}
+
+/// What adversarial runs reached.
+#[derive(Clone, Debug)]
+pub struct Adversary {
+    /// How many were played.
+    pub runs: usize,
+    /// How many of them stayed finite.
+    pub finite: usize,
+    /// The largest error of each subject, at least.
+    pub reached: Vec<f64>,
+    /// Entries of values and cotangents that were compared with the portable bounds.
+    pub entries: usize,
+    /// How many of them were outside.
+    pub outside: usize,
 }
 
 impl Passes {
@@ -90,7 +129,7 @@ impl Passes {
     pub fn run(
         lowered: &Lowered,
         subjects: Vec<Subject>,
-        region: Option<Mag>,
+        extras: Extras,
         progress: &dyn Progress,
     ) -> Result<Passes, Diagnostics> {
         let graph = &lowered.graph;
@@ -142,29 +181,40 @@ impl Passes {
         progress.pass("measured errors");
         let measured = measured::measure(evidence, &seeds, &wanted);
         let mut run = {
-            let locals = Locals::Measured(&measured);
-            let forward = bounds::eval_with(evidence, Centre::Run, |_| Mag::ZERO, locals);
-            let backward = bounds::backprop_with(evidence, &forward, &seeds, &wanted, Centre::Run, add_bound, locals);
+            let forward = bounds::eval_with(evidence, Centre::Run, |_| Mag::ZERO, Some(&measured));
+            let backward =
+                bounds::backprop_with(evidence, &forward, &seeds, &wanted, Centre::Run, add_bound, Some(&measured));
             Ladder { forward, backward }
         };
         tighten(&mut run, &schedule);
         // the chain starts from the seeds: it says nothing of gradients that the file computes itself
         let derives = subjects.iter().any(|s| matches!(s.from, From::Cotangent(..)));
         let chain = if derives {
-            chained(evidence, &seeds, &wanted, &schedule, progress)
+            chained(evidence, &seeds, &wanted, progress)
         } else {
             Chained { exact: None, probes: None, portable: None, budget: None }
         };
         progress.pass("reference run");
         let reference = literal::run(graph, &seeds, &wanted);
         progress.pass("scales");
-        let scales_over = |r: Mag| {
-            let forward = scale::eval(graph, r);
+        let scales = {
+            let forward = scale::eval(graph, Mag::ZERO);
             let backward = scale::backprop(graph, &forward, &seeds, &wanted);
             Scales { forward, backward }
         };
-        let scales = scales_over(Mag::ZERO);
-        let region = region.map(|r| (r, scales_over(r)));
+        let region = extras.region.map(|radius| {
+            progress.pass("bounds over the region");
+            let r = region::over(graph, (&values, &cotangents), &seeds, &wanted, radius);
+            Region {
+                radius,
+                scales: Scales { forward: r.values, backward: r.cotangents },
+                ladder: Ladder { forward: r.forward, backward: r.backward },
+            }
+        });
+        let adversary = extras.adversary.map(|runs| {
+            progress.pass("adversarial runs");
+            adversarial(evidence, &seeds, &wanted, &portable, &subjects, runs)
+        });
         Ok(Passes {
             seeds,
             subjects,
@@ -180,6 +230,7 @@ impl Passes {
             reference,
             scales,
             region,
+            adversary,
         })
     }
 
@@ -228,6 +279,64 @@ fn tighten(schedule: &mut Ladder, portable: &Ladder) {
     }
 }
 
+/// Seed of the adversary's choices: part of what makes a certificate reproducible.
+pub const ADVERSARY_SEED: u64 = 0xad5e;
+
+/// Plays adversarial runs: three of four by the sign of an adjoint, aiming at the entry with the largest
+/// portable bound of one derived gradient after another, up and down; the fourth at random. Gradients that the
+/// file computes itself are not aimed at.
+fn adversarial(
+    e: Evidence,
+    seeds: &[Seed],
+    wanted: &[bool],
+    portable: &Ladder,
+    subjects: &[Subject],
+    runs: usize,
+) -> Adversary {
+    let aim = |s: &Subject| {
+        let From::Cotangent(_, v) = s.from else { return None };
+        let eps = portable.backward.total[v.index()].as_ref().map_or(&[][..], |b| &b.eps);
+        let largest = (0..eps.len()).max_by(|&a, &b| eps[a].get().total_cmp(&eps[b].get()).then(b.cmp(&a)))?;
+        Some((v, largest))
+    };
+    let targets: Vec<(ValueId, usize)> = subjects.iter().filter_map(aim).collect();
+    let mut adjoints: Option<(usize, Adjoints)> = None;
+    let mut found = Adversary { runs, finite: 0, reached: vec![0.0; subjects.len()], entries: 0, outside: 0 };
+    let mut greedy = 0;
+    for k in 0..runs {
+        let seed = ADVERSARY_SEED.wrapping_add(k as u64);
+        let played = if k % 4 == 3 || targets.is_empty() {
+            play(e.graph, seeds, wanted, Strategy::Random, seed)
+        } else {
+            let target = greedy / 2 % targets.len();
+            let sign = if greedy % 2 == 0 { 1.0 } else { -1.0 };
+            greedy += 1;
+            let (block, lane) = (target / LANES, target % LANES);
+            let of = match adjoints.take() {
+                Some((b, a)) if b == block => a,
+                _ => {
+                    let these = &targets[block * LANES..targets.len().min((block + 1) * LANES)];
+                    adversary::adjoints(e.graph, seeds, these)
+                }
+            };
+            let played = play(e.graph, seeds, wanted, Strategy::Greedy(&of, lane, sign), seed);
+            adjoints = Some((block, of));
+            played
+        };
+        let (entries, escapes) = played.escapes(e.exact, &portable.forward, &portable.backward);
+        found.entries += entries;
+        found.outside += escapes.len();
+        found.finite += usize::from(played.is_finite());
+        for (r, s) in found.reached.iter_mut().zip(subjects) {
+            *r = r.max(match s.from {
+                From::Cotangent(_, v) => played.reaches(e.exact, v, true),
+                From::Output(_, v) => played.reaches(e.exact, v, false),
+            });
+        }
+    }
+    found
+}
+
 /// Seed of the probes' draws: part of what makes a certificate reproducible.
 const PROBE_SEED: u64 = 0x5eed;
 
@@ -235,7 +344,7 @@ const PROBE_SEED: u64 = 0x5eed;
 const AFFORDABLE_SWEEPS: f64 = 2e12;
 
 /// The chain rungs: exact where the columns are affordable, by probes where they aren't.
-fn chained(e: Evidence, seeds: &[Seed], wanted: &[bool], schedule: &Ladder, progress: &dyn Progress) -> Chained {
+fn chained(e: Evidence, seeds: &[Seed], wanted: &[bool], progress: &dyn Progress) -> Chained {
     let mut found = Chained { exact: None, probes: None, portable: None, budget: None };
     let table = Table::new(e, seeds, wanted);
     let sweeps = sweep_cost(&table);
@@ -243,7 +352,8 @@ fn chained(e: Evidence, seeds: &[Seed], wanted: &[bool], schedule: &Ladder, prog
         return found;
     }
     progress.pass("sources of error");
-    let sources = Sources::measure(e, &table, &schedule.forward, &schedule.backward);
+    let (forward, backward) = bounds::one_step(e, seeds, wanted, Centre::Run);
+    let sources = Sources::measure(e, &table, &forward, &backward);
     if sweeps * (sources.list.len() / LANES + 1) as f64 <= AFFORDABLE_SWEEPS {
         progress.pass("error budget");
         let worst = |v: ValueId| {
@@ -265,12 +375,8 @@ fn chained(e: Evidence, seeds: &[Seed], wanted: &[bool], schedule: &Ladder, prog
             |k: usize| sources.list[k].size.iter().zip(&sources.list[k].prior).map(|(&a, &b)| a.max(b)).collect();
         found.probes = Some((run, probe(&table, &sources, larger, PROBE_SEED)));
     }
-    let alone = {
-        let forward = bounds::eval_with(e, Centre::Spec, |_| Mag::ZERO, Locals::Alone);
-        let backward = bounds::backprop_with(e, &forward, seeds, wanted, Centre::Spec, add_bound, Locals::Alone);
-        Ladder { forward, backward }
-    };
-    let first_order = |k: usize| portable_local(e, &table, &alone, sources.list[k].site);
+    let (forward, backward) = bounds::one_step(e, seeds, wanted, Centre::Spec);
+    let first_order = |k: usize| portable_local(e, &table, &forward, &backward, sources.list[k].site);
     found.portable = Some(probe(&table, &sources, first_order, PROBE_SEED));
     found
 }
@@ -280,14 +386,14 @@ fn sweep_cost(table: &Table) -> f64 {
     3.0 * LANES as f64 * crate::chain::columns::sweep_work(table)
 }
 
-/// What any conforming run's operation at a site adds, to first order.
-fn portable_local(e: Evidence, table: &Table, alone: &Ladder, site: Site) -> Vec<Mag> {
+/// What any conforming run may add at a site, to first order.
+fn portable_local(e: Evidence, table: &Table, forward: &[Errors], backward: &Backward, site: Site) -> Vec<Mag> {
     match site {
-        Site::Forward(v) => alone.forward[v.index()].locals.clone(),
-        Site::Total(v) => alone.backward.total[v.index()].as_ref().map_or_else(Vec::new, |t| t.locals.clone()),
+        Site::Forward(v) => forward[v.index()].locals.clone(),
+        Site::Total(v) => backward.total[v.index()].as_ref().map_or_else(Vec::new, |t| t.locals.clone()),
         Site::Backward { from, operand } => {
             let o = site.target(table);
-            table.contribution(e, &alone.backward, from, operand, o).2.to_vec()
+            table.contribution(e, backward, from, operand, o).2.to_vec()
         }
     }
 }

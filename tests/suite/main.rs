@@ -1,5 +1,6 @@
 //! The one integration test binary: linking MPFR and tract is slow.
 
+mod adversary;
 #[cfg(unix)]
 mod browser;
 mod chain;
@@ -12,6 +13,7 @@ mod gate;
 mod gradients;
 mod kinds;
 mod laws;
+mod looseness;
 mod models;
 mod node_tests;
 mod samples;
