@@ -72,12 +72,7 @@ mod tests {
     fn jumps_are_bounded_even_where_terms_cancel() {
         let f = |k: f32, s: [f32; 2], o: [f32; 2]| {
             let wide = |v: [f32; 2]| v.map(f64::from).to_vec();
-            let p = Pieces {
-                kinks: vec![f64::from(k)],
-                slopes: wide(s),
-                offsets: wide(o),
-                left_closed: vec![true],
-            };
+            let p = Pieces { kinks: vec![f64::from(k)], slopes: wide(s), offsets: wide(o), left_closed: vec![true] };
             p.value_jump((0, 1))
         };
         assert_eq!(f(6.0, [1.0, 0.0], [0.0, 6.0]), 0.0);

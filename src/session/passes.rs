@@ -5,10 +5,10 @@ use super::figures;
 use crate::bounds::literal::{self, ReferenceRun};
 use crate::bounds::{self, Backward, Errors, Evidence, add_bound, measured};
 use crate::chain::budget::{Budget, budget};
-use crate::chain::columns::{AFFORDABLE, Chain, cost};
+use crate::chain::columns::{AFFORDABLE, Chain, cost, sweep_work};
 use crate::chain::jet::LANES;
 use crate::chain::propagate::Table;
-use crate::chain::{Probes, Site, Sources, exact_chain, probe};
+use crate::chain::{Probes, Site, Sources, exact_chain, probe, spread};
 use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::import::Lowered;
 use crate::ir::{Array, Tensor, ValueId};
@@ -19,6 +19,7 @@ use crate::scale;
 use crate::seed::Seed;
 use crate::spec::exact::first_precision;
 use crate::spec::{Exact, exact};
+use std::collections::BTreeMap;
 
 /// Bounds of one rung, forward and backward.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub struct Chained {
     pub probes: Option<(Probes, Probes)>,
     /// Estimate of what `chain_portable` would be, to first order.
     pub portable: Option<Probes>,
+    /// The same for independent errors: six standard deviations.
+    pub spread: Option<BTreeMap<ValueId, f64>>,
     /// Who made the error of each gradient's worst entry.
     pub budget: Option<Budget>,
 }
@@ -198,12 +201,12 @@ fn chained(
     (schedule, portable): (&Ladder, &Ladder),
     progress: &dyn Progress,
 ) -> Chained {
-    let mut found = Chained { exact: None, probes: None, portable: None, budget: None };
-    let table = Table::new(e, seeds, wanted);
-    let sweeps = sweep_cost(&table);
+    let mut found = Chained { exact: None, probes: None, portable: None, spread: None, budget: None };
+    let sweeps = sweep_cost(e.graph);
     if sweeps * 100.0 > AFFORDABLE_SWEEPS {
         return found;
     }
+    let table = Table::new(e, seeds, wanted);
     progress.pass("sources of error");
     let sources = Sources::measure(e, &table, &schedule.forward, &schedule.backward);
     if sweeps * (sources.list.len() / LANES + 1) as f64 <= AFFORDABLE_SWEEPS {
@@ -229,12 +232,13 @@ fn chained(
     }
     let first_order = |k: usize| portable_local(e, &table, portable, sources.list[k].site);
     found.portable = Some(probe(&table, &sources, first_order, PROBE_SEED));
+    found.spread = Some(spread(&table, &sources, first_order, PROBE_SEED));
     found
 }
 
 /// Multiply–adds of one sweep.
-fn sweep_cost(table: &Table) -> f64 {
-    3.0 * LANES as f64 * crate::chain::columns::sweep_work(table)
+fn sweep_cost(graph: &RevGraph) -> f64 {
+    3.0 * LANES as f64 * sweep_work(graph)
 }
 
 /// The portable rung's local bound at a site.
