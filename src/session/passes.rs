@@ -30,6 +30,21 @@ pub struct Ladder {
     pub backward: Backward,
 }
 
+impl Ladder {
+    /// Forgets what only the chain asks for.
+    fn without_locals(&mut self) {
+        let all = self.forward.iter_mut().chain(self.backward.total.iter_mut().flatten());
+        all.chain(self.backward.parts.iter_mut().flatten()).for_each(|e| e.locals = Vec::new());
+    }
+
+    /// Keeps the largest bound of each tensor only.
+    fn only_largest(&mut self) {
+        self.backward.parts.clear();
+        let all = self.forward.iter_mut().chain(self.backward.total.iter_mut().flatten());
+        all.for_each(|e| e.eps = vec![e.max()]);
+    }
+}
+
 /// Ranges, forward and backward.
 #[derive(Debug)]
 pub struct Scales {
@@ -40,7 +55,7 @@ pub struct Scales {
 }
 
 /// The chain rungs and the error budget, as far as they were affordable.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Chained {
     /// Exact columns.
     pub exact: Option<Chain>,
@@ -109,7 +124,7 @@ impl Passes {
 
         progress.pass("exact pass");
         let outputs: Vec<ValueId> = lowered.outputs.iter().map(|(_, v)| *v).collect();
-        let start = first_precision(graph);
+        let start = first_precision(graph, &seeds, &wanted);
         let mut attempts = Vec::new();
         let found = exact(graph, &seeds, &wanted, &outputs, &parameters, start, |e| {
             attempts.push(e.precision);
@@ -127,6 +142,14 @@ impl Passes {
             let backward = bounds::backprop(evidence, &forward, &seeds, &wanted, centre, add_bound);
             Ladder { forward, backward }
         };
+        let chainable = sweep_cost(graph) * 100.0 <= AFFORDABLE_SWEEPS;
+        let ladder = |centre: Centre| {
+            let mut found = ladder(centre);
+            if !chainable {
+                found.without_locals();
+            }
+            found
+        };
         progress.pass("bounds of every run");
         let portable = ladder(Centre::Spec);
         progress.pass("bounds of this run");
@@ -140,10 +163,20 @@ impl Passes {
                 bounds::backprop_with(evidence, &forward, &seeds, &wanted, Centre::Run, add_bound, Some(&measured));
             Ladder { forward, backward }
         };
+        drop(measured);
         tighten(&mut run, &schedule);
-        let chain = chained(evidence, &seeds, &wanted, (&schedule, &portable), progress);
-        progress.pass("reference run");
-        let reference = literal::run(graph, &seeds, &wanted);
+        run.without_locals();
+        run.only_largest();
+        let chain = match chainable {
+            true => chained(evidence, &seeds, &wanted, (&schedule, &portable), progress),
+            false => Chained::default(),
+        };
+        let reference = if 3.0 * sweep_work(graph) <= AFFORDABLE_REFERENCE {
+            progress.pass("reference run");
+            literal::run(graph, &seeds, &wanted)
+        } else {
+            ReferenceRun::unknown(graph)
+        };
         progress.pass("scales");
         let scales_over = |r: Mag| {
             let forward = scale::eval(graph, r);
@@ -191,7 +224,10 @@ fn tighten(schedule: &mut Ladder, portable: &Ladder) {
 const PROBE_SEED: u64 = 0x5eed;
 
 /// Multiply–adds that probes and budget may cost.
-const AFFORDABLE_SWEEPS: f64 = 2e12;
+const AFFORDABLE_SWEEPS: f64 = 4e11;
+
+/// Multiply–adds, one by one in emulated roundings, that the reference run may cost: about half a minute.
+const AFFORDABLE_REFERENCE: f64 = 2e9;
 
 /// The chain rungs: exact where the columns are affordable, by probes where they aren't.
 fn chained(
@@ -201,11 +237,8 @@ fn chained(
     (schedule, portable): (&Ladder, &Ladder),
     progress: &dyn Progress,
 ) -> Chained {
-    let mut found = Chained { exact: None, probes: None, portable: None, spread: None, budget: None };
+    let mut found = Chained::default();
     let sweeps = sweep_cost(e.graph);
-    if sweeps * 100.0 > AFFORDABLE_SWEEPS {
-        return found;
-    }
     let table = Table::new(e, seeds, wanted);
     progress.pass("sources of error");
     let sources = Sources::measure(e, &table, &schedule.forward, &schedule.backward);
