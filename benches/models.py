@@ -1,6 +1,6 @@
 """Writes networks of realistic size with weights drawn from a recorded seed, and a batch for each.
 
-    python models.py OUT [--net NAME]... [--batch N] [--seed N]
+    python models.py OUT [--net NAME]... [--batch N] [--layers N] [--seed N]
 
 Weights are He-scaled normal draws (numpy's PCG64), batch normalisation is in inference mode with scale 1,
 shift 0, mean 0 and variance 1, the last one of a residual branch scaled by a half; the loss is the
@@ -108,20 +108,58 @@ def mobilenetv2(net):
     return [3, 224, 224], classifier(net, x, 1280)
 
 
-def mlp(net):
+def mlp(net, layers):
     x, cin = "x", 784
-    for _ in range(4):
+    for _ in range(layers):
         x, cin = net.op("Relu", net.linear(x, cin, 512)), 512
     return [784], net.linear(x, cin, 10)
 
 
-NETS = {"mlp": mlp, "resnet18": resnet18, "resnet50": resnet50, "mobilenetv2": mobilenetv2}
+def transformer(net, batch, length=64, width=256, heads=4):
+    """Two encoder layers, normalised first, over drawn embeddings."""
+    each = width // heads
+
+    def shape(*dims):
+        name = f"shape{len(net.weights)}"
+        net.weights.append(numpy_helper.from_array(np.array(dims, dtype=np.int64), name))
+        return name
+
+    def project(x, cin, cout):
+        name = f"proj{net.count}"
+        w = net.weight(f"{name}.weight", net.rng.standard_normal((cin, cout)) * np.sqrt(1.0 / cin))
+        return net.op("Add", net.op("MatMul", x, w), net.weight(f"{name}.bias", np.zeros(cout)))
+
+    def norm(x):
+        name = f"ln{net.count}"
+        parts = net.weight(f"{name}.weight", np.ones(width)), net.weight(f"{name}.bias", np.zeros(width))
+        return net.op("LayerNormalization", x, *parts, axis=-1)
+
+    def split(x, perm):
+        return net.op("Transpose", net.op("Reshape", x, shape(batch, length, heads, each)), perm=perm)
+
+    x = "x"
+    for _ in range(2):
+        h = norm(x)
+        q, k, v = (project(h, width, width) for _ in range(3))
+        scores = net.op("MatMul", split(q, [0, 2, 1, 3]), split(k, [0, 2, 3, 1]))
+        scores = net.op("Mul", scores, net.weight(f"scale{net.count}", np.full((1, 1, 1, 1), each**-0.5)))
+        mixed = net.op("MatMul", net.op("Softmax", scores, axis=-1), split(v, [0, 2, 1, 3]))
+        mixed = net.op("Reshape", net.op("Transpose", mixed, perm=[0, 2, 1, 3]), shape(batch, length, width))
+        x = net.op("Add", x, project(mixed, width, width))
+        h = net.op("Relu", project(norm(x), width, 4 * width))
+        x = net.op("Add", x, project(h, 4 * width, width))
+    pooled = net.op("ReduceMean", norm(x), axes=[1], keepdims=0)
+    return [length, width], net.linear(pooled, width, 10)
 
 
-def write(out, name, batch, seed):
+NETS = {"transformer": transformer, "mlp": mlp, "resnet18": resnet18, "resnet50": resnet50, "mobilenetv2": mobilenetv2}
+
+
+def write(out, name, batch, seed, layers):
     net = Net(seed)
-    shape, logits = NETS[name](net)
-    classes = 10 if name == "mlp" else 1000
+    options = {"mlp": [layers], "transformer": [batch]}.get(name, [])
+    shape, logits = NETS[name](net, *options)
+    classes = 10 if options else 1000
     net.nodes.append(helper.make_node("SoftmaxCrossEntropyLoss", [logits, "labels"], ["loss"], name="loss"))
     graph = helper.make_graph(
         net.nodes,
@@ -151,8 +189,9 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path)
     parser.add_argument("--net", action="append", choices=sorted(NETS))
     parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--layers", type=int, default=4, help="hidden layers of mlp")
     parser.add_argument("--seed", type=int, default=20261121)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     for net_name in args.net or sorted(NETS):
-        write(args.out, net_name, args.batch, args.seed)
+        write(args.out, net_name, args.batch, args.seed, args.layers)
