@@ -7,6 +7,7 @@ use super::schema::{Certificate, CheckKind, ChecklistItem, InputSource, Status};
 pub(super) fn checklist(c: &Certificate) -> Vec<ChecklistItem> {
     vec![
         within_limits(c),
+        agreement(c),
         bounds_hold(c),
         digits(c),
         tolerances(c),
@@ -46,6 +47,20 @@ fn within_limits(c: &Certificate) -> ChecklistItem {
         evidence += &format!("; {} waived by the policy", s.waived);
     }
     item("within-limits", "every gradient is within its limit", status, evidence, "gradients")
+}
+
+fn agreement(c: &Certificate) -> ChecklistItem {
+    let count = |s: Status| c.agreement.iter().filter(|a| a.verdict == s).count();
+    let (bad, open) = (count(Status::Fail), count(Status::Undecided));
+    let status = match (none_bad(c.agreement.len(), bad), open) {
+        (Status::Pass, 1..) => Status::Undecided,
+        (status, _) => status,
+    };
+    let evidence = match c.agreement.len() {
+        0 => "the file states no gradients of its own".to_string(),
+        n => format!("{} of {n} agree, {bad} differ, {open} undecided", n - bad - open),
+    };
+    item("agreement", "the file's own gradients are the derivatives of its forward part", status, evidence, "agreement")
 }
 
 fn bounds_hold(c: &Certificate) -> ChecklistItem {

@@ -52,6 +52,7 @@ pub(crate) fn empty() -> Certificate {
         nodes: 14,
         parameter_tensors: 8,
         parameters: 13_818,
+        files: Vec::new(),
     };
     let tensor = |name: &str, shape: &[u64], dtype: &str| TensorInfo {
         name: text(name),
@@ -99,6 +100,21 @@ pub(crate) fn empty() -> Certificate {
         compiler: text("rustc 1.91.0"),
     };
     Certificate::new(model, inputs, rounding, exact, env)
+}
+
+/// A gradient of the file that agrees with the derivative.
+fn agreement(g: &Gradient) -> Agreement {
+    Agreement {
+        parameter: g.name.clone(),
+        tensor: format!("{}_grad", g.name),
+        stated_norm: g.spec_norm,
+        derived_norm: g.spec_norm,
+        difference: Enclosure::of(0.0, g.spec_norm.hi() * 1e-20),
+        enclosures_meet: true,
+        limit: Num::ZERO,
+        verdict: Status::Undecided,
+        wrong_node: None,
+    }
 }
 
 /// One gradient with all rungs; `depth` is its distance from the loss.
@@ -255,6 +271,17 @@ pub(crate) fn not_certified() -> Certificate {
         ("net.small.weight", "MatMul", &[4, 4], 1e-9, 2.0),
     ];
     c.gradients = rows.iter().map(|row| gradient(row, 2)).collect();
+    c.gradient_source = GradientSource::File;
+    c.agreement = c.gradients.iter().map(agreement).collect();
+    let wrong = &mut c.agreement[2];
+    wrong.difference = around(0.05, 1e-9);
+    wrong.enclosures_meet = false;
+    wrong.wrong_node = Some(WrongNode {
+        node: text("/net/relu/Relu_Grad/ReluGrad_0"),
+        op: text("com.microsoft::ReluGrad"),
+        tensor: text("fc1_out_grad"),
+    });
+    c.model.files = vec![ModelFile { role: text("weights"), file: text("checkpoint"), sha256: c.model.sha256.clone() }];
     // The exact gradient of a bias before a batch normalisation is 0, but not known to be.
     let zero = &mut c.gradients[1];
     zero.spec_norm = Enclosure::of(0.0, 1e-60);

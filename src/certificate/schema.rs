@@ -48,8 +48,12 @@ pub struct Certificate {
     pub graph: GraphSize,
     /// The region over which `region_scale` holds; `None` unless one was asked for.
     pub region: Option<Region>,
+    /// Whose gradients `gradients` are.
+    pub gradient_source: GradientSource,
     /// One entry per parameter that has a gradient, in the order of the model.
     pub gradients: Vec<Gradient>,
+    /// Per gradient that the file computes itself: is it the derivative of the file's forward part?
+    pub agreement: Vec<Agreement>,
     /// The values on the way forward, one entry per ONNX node, in execution order.
     pub forward: Vec<ForwardLayer>,
     /// The graph's outputs.
@@ -84,6 +88,65 @@ pub enum ModelVerdict {
     NotCertified,
     /// No gradient is known to exceed its limit, but not all are known to keep it.
     Undecided,
+}
+
+/// Whose gradients are certified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GradientSource {
+    /// This tool's reverse mode derives them from the graph.
+    Derived,
+    /// The graph computes them itself; they are analysed as the forward computation that they are.
+    File,
+}
+
+/// A gradient that the file computes itself, against the one that follows from its forward part. Both
+/// are exact values; this run's error is among `gradients`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agreement {
+    /// Name of the parameter.
+    pub parameter: String,
+    /// The file's tensor.
+    pub tensor: String,
+    /// Encloses the largest magnitude of an exact entry of the file's tensor.
+    pub stated_norm: Enclosure,
+    /// Encloses the largest magnitude of an entry of the derivative.
+    pub derived_norm: Enclosure,
+    /// Encloses the largest |stated − derived| of an entry.
+    pub difference: Enclosure,
+    /// Have the two enclosures of every entry a number in common?
+    pub enclosures_meet: bool,
+    /// Largest difference allowed: constants that the file holds in rounded form make one.
+    pub limit: Num,
+    /// `pass` iff difference.hi ≤ limit, `fail` iff difference.lo > limit, else `undecided`.
+    pub verdict: Status,
+    /// Where they differ: the first node of the file whose result isn't the cotangent that its name says.
+    pub wrong_node: Option<WrongNode>,
+}
+
+/// A node whose result isn't the cotangent that its name says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrongNode {
+    /// Name of the node, as a graph viewer shows it.
+    pub node: String,
+    /// Its operator.
+    pub op: String,
+    /// The tensor that it computes.
+    pub tensor: String,
+}
+
+/// A file that the model needs beside its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelFile {
+    /// `external_data`, `weights`, or `masks` (drawn from `--seed-masks`, as the archive of them).
+    pub role: String,
+    /// Last component of the file's name.
+    pub file: String,
+    /// SHA-256 of the file.
+    pub sha256: String,
 }
 
 /// Verdict on one tensor, and result of one check.
@@ -160,6 +223,8 @@ pub struct Model {
     pub parameter_tensors: u64,
     /// Entries of all parameter tensors together.
     pub parameters: u64,
+    /// Files that it needs beside its own: external data, weights, recorded masks.
+    pub files: Vec<ModelFile>,
 }
 
 /// One operator set.

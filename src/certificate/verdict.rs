@@ -19,6 +19,10 @@ pub const EXIT_TOOL_BUG: u8 = 70;
 /// The digits that count as all: a binary64 number has no more.
 const MOST_DIGITS: f64 = 17.0;
 
+/// Largest difference between a file's exact gradient and the derivative, in units of the latter's norm:
+/// 256·u, which some rounded constants (1/√(2π), √d) explain and a wrong node doesn't.
+pub const AGREEMENT: f64 = 1.0 / 65536.0;
+
 /// How large an error may be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
@@ -134,6 +138,13 @@ impl Certificate {
         for g in &mut self.gradients {
             decide_gradient(g, policy, largest);
         }
+        let most = self.agreement.iter().map(|a| a.derived_norm.lo()).fold(0.0, f64::max);
+        for a in &mut self.agreement {
+            // 2^−16 · max(‖g‖∞, floor · the largest ‖g‖∞), of the derivatives
+            let limit = AGREEMENT * a.derived_norm.lo().max(limits.floor * most);
+            a.limit = Num::of(limit);
+            a.verdict = judge(a.difference, limit);
+        }
         for l in &mut self.forward {
             l.correct_digits = Num::of(correct_digits(l.observed, l.spec_norm));
         }
@@ -150,9 +161,12 @@ impl Certificate {
         let s = &self.summary;
         let sound = self.checks.iter().all(|c| c.result != Status::Fail);
         let open = |status| self.gradients.iter().filter(|g| g.verdict == status && g.waiver.is_none()).count();
+        let wrong = self.agreement.iter().any(|a| a.verdict == Status::Fail);
+        let agreed = self.agreement.iter().all(|a| a.verdict == Status::Pass);
         match (open(Status::Fail), open(Status::Undecided)) {
             (1.., _) => ModelVerdict::NotCertified,
-            (0, 0) if s.gradients > 0 && sound => ModelVerdict::Certified,
+            _ if wrong => ModelVerdict::NotCertified,
+            (0, 0) if s.gradients > 0 && sound && agreed => ModelVerdict::Certified,
             _ => ModelVerdict::Undecided,
         }
     }
@@ -169,6 +183,12 @@ impl Certificate {
         if self.exact_pass.capped {
             found
                 .push(format!("the exact pass reached its cap of {} bits before all was decided", self.exact_pass.cap));
+        }
+        for a in self.agreement.iter().filter(|a| a.verdict == Status::Fail) {
+            let place = a.wrong_node.as_ref().map_or_else(String::new, |w| {
+                format!(": the first wrong node is \"{}\" ({}), which computes \"{}\"", w.node, w.op, w.tensor)
+            });
+            found.push(format!("\"{}\" is not the gradient of \"{}\"{place}", a.tensor, a.parameter));
         }
         let failed = self.checks.iter().filter(|c| c.result == Status::Fail).count();
         if failed > 0 {

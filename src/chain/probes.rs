@@ -113,7 +113,7 @@ fn gather(
             let &k = index.get(&site)?;
             let lanes = |(i, m): (usize, &Mag)| (i, draw.lanes(Stream::new(seed, k, i, pass), m.get()));
             let entries = sizes[k].par_iter().enumerate().with_min_len(256);
-            Some(entries.filter(|(_, m)| !m.is_zero() && m.is_finite()).map(lanes).collect())
+            Some(entries.filter(|(_, m)| !m.is_zero()).map(lanes).collect())
         });
         for (v, sum) in &mut sums {
             let Some(moved) = &moves.cotangents[v.index()] else { continue };
@@ -125,14 +125,13 @@ fn gather(
 
 /// Estimates Σ|G|m for all parameters, m as `size` says.
 pub fn probe(table: &Table, sources: &Sources, size: impl Fn(usize) -> Vec<Mag> + Sync, seed: u64) -> Probes {
-    // ln 0 = −∞ stays: such an entry has no error at all
     let logs = gather(table, sources, size, (seed, Draw::Cauchy), log_of_all);
     let kappa = factor(DRAWS, FAILURE / logs.len().max(1) as f64);
     let magnitude = logs.into_iter().map(|(v, sums)| {
-        let top = sums.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        // an entry that nothing reaches keeps the sum 0 it started with
-        let moved = sums.iter().any(|&s| s != 0.0);
-        (v, if moved { (top_of(&sums, top) / DRAWS as f64).exp() * kappa } else { 0.0 })
+        // an entry that nothing reaches keeps the sum 0 it started with, one that never moves has no error
+        let still = |s: f64| s == 0.0 || s <= DRAWS as f64 * log(0.0) * (1.0 - 1e-9);
+        let top = largest(sums.iter().copied().filter(|&s| !still(s)));
+        (v, top.map_or(0.0, |top| (top / DRAWS as f64).exp() * kappa))
     });
     Probes { magnitude: magnitude.collect(), confidence: 1.0 - FAILURE }
 }
@@ -145,12 +144,12 @@ pub fn spread(
     seed: u64,
 ) -> BTreeMap<ValueId, f64> {
     let squares = gather(table, sources, size, (!seed, Draw::Sign), |t| t.iter().map(|t| t * t).sum());
-    let largest = |(v, sums): (ValueId, Vec<f64>)| {
-        let top = sums.iter().copied().fold(0.0, f64::max);
+    let six = |(v, sums): (ValueId, Vec<f64>)| {
+        let top = largest(sums.iter().copied()).unwrap_or(0.0);
         // a quarter more for the estimate's own scatter
         (v, 6.0 * 1.25 * (top / DRAWS as f64 / 3.0).sqrt())
     };
-    squares.into_iter().map(largest).collect()
+    squares.into_iter().map(six).collect()
 }
 
 /// Σ ln|t| as one logarithm: of the product of the significands, exponents counted apart.
@@ -161,7 +160,7 @@ fn log_of_all(lanes: &[f64; LANES]) -> f64 {
         let e = (bits >> 52) as i64;
         if e == 0 || e == 0x7ff {
             // 0, subnormal, ∞ or NaN
-            return lanes.iter().map(|t| t.abs().ln()).sum();
+            return lanes.iter().map(|&t| log(t)).sum();
         }
         product *= f64::from_bits(bits & ((1 << 52) - 1) | 1023 << 52);
         exponents += e - 1023;
@@ -169,9 +168,15 @@ fn log_of_all(lanes: &[f64; LANES]) -> f64 {
     product.ln() + exponents as f64 * std::f64::consts::LN_2
 }
 
-/// The largest sum of an entry that something reached.
-fn top_of(sums: &[f64], top: f64) -> f64 {
-    if top != 0.0 { top } else { sums.iter().copied().filter(|&s| s != 0.0).fold(f64::NEG_INFINITY, f64::max) }
+/// ln|t|, at least that of the smallest normal number: a draw that underflows is no proof of no error.
+fn log(t: f64) -> f64 {
+    // `max` would take the number where t is NaN
+    if t.is_nan() { t } else { t.abs().max(f64::MIN_POSITIVE).ln() }
+}
+
+/// The largest; ∞ where one isn't a number: overflow on the way leaves nothing to say.
+fn largest(sums: impl Iterator<Item = f64>) -> Option<f64> {
+    sums.map(|s| if s.is_nan() { f64::INFINITY } else { s }).reduce(f64::max)
 }
 
 #[cfg(test)]
@@ -179,14 +184,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn overflow_and_underflow_are_no_proof_of_a_small_error() {
+        assert_eq!(largest([1.0, f64::NAN, 2.0].into_iter()), Some(f64::INFINITY));
+        assert_eq!(largest([-3.0, -2.0].into_iter()), Some(-2.0));
+        assert!(log(0.0).is_finite() && log(f64::NAN).is_nan() && log(f64::INFINITY) == f64::INFINITY);
+    }
+
+    #[test]
     fn one_logarithm_is_the_sum_of_all() {
         for scale in [1.0, 1e-300, 1e300, 1e-310] {
             let lanes: [f64; LANES] =
                 std::array::from_fn(|i| scale * (0.1 + i as f64) * if i % 2 == 0 { 1.0 } else { -1.0 });
-            let sum: f64 = lanes.iter().map(|t| t.abs().ln()).sum();
+            let sum: f64 = lanes.iter().map(|&t| log(t)).sum();
             assert!((log_of_all(&lanes) - sum).abs() < 1e-9, "{scale:e}");
         }
-        assert_eq!(log_of_all(&[0.0; LANES]), f64::NEG_INFINITY);
+        assert_eq!(log_of_all(&[0.0; LANES]), LANES as f64 * log(0.0));
+        assert!(log_of_all(&[f64::NAN; LANES]).is_nan());
     }
 
     #[test]

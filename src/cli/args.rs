@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 
+use crate::import::Objective;
+
 const EXAMPLES: &str = "\
 Examples:
   certify model.onnx --inputs batch.npz --report report.html
@@ -12,6 +14,10 @@ Examples:
       the same on synthetic inputs, for a graph with a dynamic batch size
   certify net.onnx --random 0 --cotangent logits=ones --report report.html
       a graph without a scalar loss: say what to differentiate
+  certify net.onnx --random 0 --loss cross-entropy --report report.html
+      an inference graph with a loss on top
+  certify artifacts/training_model.onnx --inputs batch.npz --report report.html
+      onnxruntime-training's own gradient nodes, and whether they are right
   certify inspect model.onnx
       show what the graph is made of, and that it keeps its invariants
   certify explain Softmax
@@ -260,6 +266,19 @@ pub struct GraphArgs {
     /// Cotangent of an output, for graphs without a scalar loss: "ones", or an npy file
     #[arg(long = "cotangent", value_name = "OUTPUT=ones|FILE.npy", value_parser = assignment)]
     pub cotangents: Vec<(String, String)>,
+    /// Append a loss: cross-entropy, nll, mse, bce-logits or sum; its target is one more input,
+    /// "labels" (integers) or "target"
+    #[arg(long, value_name = "KIND[:OUTPUT]", conflicts_with = "cotangents")]
+    pub loss: Option<Objective>,
+    /// Certify these outputs as the graph computes them: gradients that are spelled out in operators
+    #[arg(long, value_name = "GLOB", conflicts_with_all = ["cotangents", "loss"])]
+    pub outputs: Vec<String>,
+    /// Weights that the model lacks: a checkpoint of onnxruntime-training, .onnx, .npz or .safetensors
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub weights: Option<PathBuf>,
+    /// Draw the masks of dropouts and the like once, from a seed; without it they are refused
+    #[arg(long, value_name = "SEED")]
+    pub seed_masks: Option<u64>,
     /// Count values with matching names as parameters ("*" is any text, "?" any character)
     #[arg(long, value_name = "GLOB")]
     pub params: Vec<String>,
@@ -287,6 +306,18 @@ pub struct ModelArgs {
     #[arg(long = "cotangent", value_name = "OUTPUT=ones|FILE.npy", value_parser = assignment)]
     pub cotangents: Vec<(String, String)>,
     /// As it was certified
+    #[arg(long, value_name = "KIND[:OUTPUT]", conflicts_with = "cotangents")]
+    pub loss: Option<Objective>,
+    /// As it was certified
+    #[arg(long, value_name = "GLOB", conflicts_with_all = ["cotangents", "loss"])]
+    pub outputs: Vec<String>,
+    /// As it was certified
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub weights: Option<PathBuf>,
+    /// As it was certified
+    #[arg(long, value_name = "SEED")]
+    pub seed_masks: Option<u64>,
+    /// As it was certified
     #[arg(long, value_name = "GLOB")]
     pub params: Vec<String>,
     /// As it was certified
@@ -302,6 +333,10 @@ impl From<ModelArgs> for GraphArgs {
             random: m.random,
             dims: m.dims,
             cotangents: m.cotangents,
+            loss: m.loss,
+            outputs: m.outputs,
+            weights: m.weights,
+            seed_masks: m.seed_masks,
             params: m.params,
             freeze: m.freeze,
         }
@@ -384,6 +419,9 @@ mod tests {
             &["m", "--threads", "0"],
             &["m", "--inputs", "a", "--random", "1"],
             &["m", "--inputs", "a", "--dim", "N=1"],
+            &["m", "--loss", "hinge"],
+            &["m", "--loss", "mse:"],
+            &["m", "--loss", "mse", "--outputs", "y"],
             &["--random", "1"],
             &[],
         ] {

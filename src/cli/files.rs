@@ -103,7 +103,7 @@ pub(super) fn on_stdout(files: &[(PathBuf, Vec<u8>)]) -> bool {
 /// Files that are read, which no result may overwrite.
 pub(super) fn taken(graph: &GraphArgs) -> BTreeMap<PathBuf, &'static str> {
     let cotangents = graph.cotangents.iter().filter(|(_, v)| v != "ones").map(|(_, v)| Path::new(v));
-    let read = [graph.model.as_deref(), graph.inputs.as_deref()];
+    let read = [&graph.model, &graph.inputs, &graph.weights].map(|p| p.as_deref());
     let paths = read.into_iter().flatten().chain(cotangents).filter_map(|p| fs::canonicalize(p).ok());
     paths.map(|p| (p, "a file that is read")).collect()
 }

@@ -7,7 +7,7 @@ use super::args::Inspect;
 use super::{Exit, print, request, threads};
 use crate::certificate::{Check, Status};
 use crate::error::{Code, Diagnostics, printable};
-use crate::import::{self, Inputs, Lowered, OnnxModel, Options, Source};
+use crate::import::{self, Inputs, Lowered, OnnxModel, Source};
 use crate::ir::LeafKind;
 use crate::num::environment;
 use crate::seed::Seed;
@@ -46,17 +46,9 @@ fn load(request: &Request) -> Result<(Loaded, Option<String>), Diagnostics> {
     if !request.cotangents.is_empty() || problems.0.iter().any(|d| d.code != Code::Seed) {
         return Err(problems);
     }
-    let model = import::read(&request.model)?;
-    let inputs = request.inputs.read(&model)?;
-    let options = Options {
-        seed: import::Seed::None,
-        params: request.params.clone(),
-        freeze: request.freeze.clone(),
-        ..Options::default()
-    };
-    let lowered = import::lower(&model, &inputs, &options)?;
+    let loaded = session::load_with(request, import::Seed::None)?;
     let why = problems.0.iter().map(|d| d.what.clone()).collect::<Vec<_>>().join("; ");
-    Ok((Loaded { model, inputs, lowered }, Some(why)))
+    Ok((loaded, Some(why)))
 }
 
 /// The link invariants, run on this graph.

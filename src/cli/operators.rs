@@ -5,18 +5,21 @@ use std::fmt::Write as _;
 use super::{Exit, print};
 use crate::error::{Code, Diagnostic};
 use crate::import::lower::{Form, NEWEST, OLDEST, table};
+use crate::import::objective::DOMAIN;
 use crate::ops::{self, Op};
 use crate::session::Failure;
 
 /// Prints the table of ONNX operators.
 pub(super) fn list() -> Result<Exit, Failure> {
-    let mut names: Vec<(&str, &str)> = table().iter().map(|f| (f.domain, f.op)).collect();
+    let forms: Vec<&Form> = public().collect();
+    let mut names: Vec<(&str, &str)> = forms.iter().map(|f| (f.domain, f.op)).collect();
+    names.sort_unstable();
     names.dedup();
-    let mut text = format!("{} operators, operator sets {OLDEST} to {NEWEST}\n\n", names.len());
-    let width = table().iter().map(|f| full(f).len()).max().unwrap_or(0).max("operator".len());
+    let mut text = format!("{} operators, operator sets {OLDEST} to {NEWEST} of ONNX\n\n", names.len());
+    let width = forms.iter().map(|f| f.name().len()).max().unwrap_or(0).max("operator".len());
     let _ = writeln!(text, "{:width$}  opsets  attributes", "operator");
-    for f in table() {
-        let line = format!("{:width$}  {:6}  {}", full(f), opsets(f), f.attributes.join(", "));
+    for f in forms {
+        let line = format!("{:width$}  {:6}  {}", f.name(), opsets(f), f.attributes.join(", "));
         let _ = writeln!(text, "{}", line.trim_end());
     }
     text.push_str("\n`certify explain OP` shows how one is read\n");
@@ -24,24 +27,29 @@ pub(super) fn list() -> Result<Exit, Failure> {
     Ok(Exit::Good)
 }
 
-fn full(f: &Form) -> String {
-    if f.domain.is_empty() { f.op.into() } else { format!("{}::{}", f.domain, f.op) }
+/// The operators that files have; those of `--loss` are this tool's own.
+fn public() -> impl Iterator<Item = &'static Form> {
+    table().iter().filter(|f| f.domain != DOMAIN)
 }
 
 fn opsets(f: &Form) -> String {
-    if f.since == f.until { f.since.to_string() } else { format!("{}-{}", f.since, f.until) }
+    match (f.since, f.until) {
+        (since, NEWEST) => format!("{since}+"),
+        (since, until) if since == until => since.to_string(),
+        (since, until) => format!("{since}-{until}"),
+    }
 }
 
 /// Prints the rules of a primitive, the forms of an ONNX operator, or both where they share a name.
 pub(super) fn explain(name: &str) -> Result<Exit, Failure> {
-    let forms: Vec<&Form> = table().iter().filter(|f| full(f).eq_ignore_ascii_case(name)).collect();
+    let forms: Vec<&Form> = public().filter(|f| f.name().eq_ignore_ascii_case(name)).collect();
     let primitive = ops::explain(name);
     if forms.is_empty() && primitive.is_none() {
         return Err(unknown(name).into());
     }
     let mut text = String::new();
     if let Some(first) = forms.first() {
-        let _ = writeln!(text, "ONNX operator {}: lowered to primitives by `{}`\n", full(first), first.lowering);
+        let _ = writeln!(text, "ONNX operator {}: lowered to primitives by `{}`\n", first.name(), first.lowering);
         for f in &forms {
             let attributes = if f.attributes.is_empty() { "none".into() } else { f.attributes.join(", ") };
             let _ = writeln!(text, "  operator sets {:6}  attributes: {attributes}", opsets(f));

@@ -9,8 +9,9 @@ use crate::data::npy;
 use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::gate::policy;
 use crate::import::model::Dim;
+use crate::import::objective::KINDS;
 use crate::import::value::matches;
-use crate::import::{self, Cotangent, OnnxModel};
+use crate::import::{self, Cotangent, OnnxModel, Preparation};
 use crate::session::{InputChoice, Request};
 
 /// The model file; clap has made sure that there is one.
@@ -26,7 +27,8 @@ pub(super) fn of(args: &GraphArgs, region: Option<f64>, policy: Option<&Path>) -
     let path = model(args)?;
     let undecided = args.inputs.is_none() && args.random.is_none();
     let named = !args.dims.is_empty() || !args.params.is_empty() || !args.freeze.is_empty();
-    let decoded = if undecided || named { Some(import::read(path)?) } else { None };
+    let with = Preparation { weights: args.weights.clone(), objective: args.loss.clone() };
+    let decoded = if undecided || named { Some(import::open(path, &with)?) } else { None };
     let mut problems = Diagnostics::default();
     if let Some(m) = &decoded {
         names(args, m, &mut problems);
@@ -54,6 +56,10 @@ pub(super) fn of(args: &GraphArgs, region: Option<f64>, policy: Option<&Path>) -
         cotangents,
         params: args.params.clone(),
         freeze: args.freeze.clone(),
+        weights: args.weights.clone(),
+        objective: args.loss.clone(),
+        outputs: args.outputs.clone(),
+        seed_masks: args.seed_masks,
         region,
         policy: decided_by,
         reproduce: reproduce(args, region, policy),
@@ -160,6 +166,17 @@ fn reproduce(args: &GraphArgs, region: Option<f64>, policy: Option<&Path>) -> St
         let value = if value == "ones" { value.clone() } else { base(Path::new(value)) };
         add("--cotangent", &format!("{output}={value}"));
     }
+    if let Some(o) = &args.loss {
+        let name = KINDS.iter().find(|(_, k)| *k == o.kind).map_or("", |(n, _)| n);
+        add("--loss", &o.output.as_ref().map_or_else(|| name.to_string(), |out| format!("{name}:{out}")));
+    }
+    args.outputs.iter().for_each(|p| add("--outputs", p));
+    if let Some(p) = &args.weights {
+        add("--weights", &base(p));
+    }
+    if let Some(seed) = args.seed_masks {
+        add("--seed-masks", &seed.to_string());
+    }
     args.params.iter().for_each(|p| add("--params", p));
     args.freeze.iter().for_each(|p| add("--freeze", p));
     if let Some(r) = region {
@@ -192,6 +209,10 @@ mod tests {
             cotangents: vec![("y".into(), "ones".into()), ("z".into(), "/tmp/z.npy".into())],
             params: vec!["fc*".into()],
             freeze: vec!["it's".into()],
+            loss: None,
+            outputs: Vec::new(),
+            weights: None,
+            seed_masks: Some(3),
         }
     }
 
@@ -200,8 +221,8 @@ mod tests {
         let text = reproduce(&args(), Some(0.25), Some(Path::new("/etc/p.toml")));
         assert_eq!(
             text,
-            "certify 'net 1.onnx' --random 7 --dim N=4 --cotangent y=ones --cotangent z=z.npy --params 'fc*' \
-             --freeze 'it'\\''s' --region 0.25 --policy p.toml --certificate report.json --report report.html"
+            "certify 'net 1.onnx' --random 7 --dim N=4 --cotangent y=ones --cotangent z=z.npy --seed-masks 3 \
+             --params 'fc*' --freeze 'it'\\''s' --region 0.25 --policy p.toml --certificate report.json --report report.html"
         );
         let odd = |name: &str| reproduce(&GraphArgs { model: Some(name.into()), ..args() }, None, None);
         assert!(odd("ops").starts_with("certify ./ops --random"));

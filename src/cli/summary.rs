@@ -26,6 +26,16 @@ pub(super) fn of(c: &Certificate, places: &[(&'static str, String)]) -> String {
     }
     let s = &c.summary;
     line("gradients", format!("{} of {} pass, {} fail, {} undecided", s.pass, s.gradients, s.fail, s.undecided));
+    if !c.agreement.is_empty() {
+        let agreed = c.agreement.iter().filter(|a| a.verdict == Status::Pass).count();
+        let wrong = c.agreement.iter().find_map(|a| a.wrong_node.as_ref().filter(|_| a.verdict == Status::Fail));
+        let place = wrong
+            .map_or(String::new(), |w| format!("; first wrong node \"{}\" ({})", printable(&w.node), printable(&w.op)));
+        line(
+            "agreement",
+            format!("{agreed} of {} of the file's gradients are the derivatives{place}", c.agreement.len()),
+        );
+    }
     let rule = &c.decision_rule;
     let (rel, floor) = (decimal::full(rule.max_rel.get()), decimal::full(rule.floor.get()));
     line("rule", format!("observed error ≤ T = {rel} · max(‖g‖∞, {floor} · the largest ‖g‖∞)"));

@@ -19,7 +19,7 @@ use crate::ir::{Array, ValueId};
 use crate::num::{Ball, environment};
 use crate::seed;
 use crate::session::document::{self, Identity};
-use crate::session::{Failure, Loaded, Progress, Request, load};
+use crate::session::{Failure, Loaded, Progress, Request, Subject, load};
 use crate::spec::exact::{PRECISION_CAP, first_precision};
 use crate::spec::{self, exact};
 
@@ -212,10 +212,10 @@ fn decided(loaded: &Loaded, given: &Given, e: &spec::Exact, policy: &Policy) -> 
     let norms: Vec<Enclosure> = e.gradients.iter().map(|(v, b)| norm(b.as_ref(), graph.shape(*v))).collect();
     let largest = norms.iter().map(|n| n.lo()).fold(0.0, f64::max);
     e.gradients.iter().zip(&norms).all(|((v, spec), n)| {
-        let who = Identity::of(loaded, *v);
+        let who = Identity::of(loaded, &Subject::leaf(&loaded.lowered, 0, *v));
         let known = n.hi() - n.lo() <= (n.hi() / 512.0).max(1e-14 * largest);
-        let Some(t) = comparable(given, who.name, graph.shape(*v)) else { return known };
-        let limit = policy.limit(&[who.name, who.layer, who.node], n.lo(), largest);
+        let Some(t) = comparable(given, &who.name, graph.shape(*v)) else { return known };
+        let limit = policy.limit(&[&who.name, &who.layer, &who.node], n.lo(), largest);
         known && with_balls(&t.data, spec.as_ref()).observed.is_none_or(|o| judge(o, limit) != Status::Undecided)
     })
 }
@@ -249,8 +249,8 @@ fn document(
     let sizes = sizes(loaded);
     let mut tensors: Vec<TensorCheck> = Vec::new();
     for ((&v, c), (_, spec)) in parameters.iter().zip(&compared).zip(&found.gradients) {
-        let who = Identity::of(loaded, v);
-        let limit = policy.limit(&[who.name, who.layer, who.node], c.norm.lo(), largest);
+        let who = Identity::of(loaded, &Subject::leaf(&loaded.lowered, 0, v));
+        let limit = policy.limit(&[&who.name, &who.layer, &who.node], c.norm.lo(), largest);
         let context = Context { shape: graph.shape(v), limit, largest, others: &all, sizes: &sizes };
         tensors.push(tensor(&who, given, c, spec.as_ref(), &context, policy));
     }
@@ -327,14 +327,14 @@ fn tensor(
     context: &Context,
     policy: &Policy,
 ) -> TensorCheck {
-    let t = given.tensors.get(who.name);
+    let t = given.tensors.get(&who.name);
     let fits = t.filter(|t| t.shape == context.shape);
     let observed = fits.and(c.observed);
     let mut verdict = observed.map_or(Status::Fail, |o| judge(o, context.limit));
     let mut causes = match (t, fits) {
         (None, _) => vec![cause("missing", "the file has no tensor of this name")],
         (Some(t), None) => vec![cause::of_shape(t, context.shape, &c.spec, context.limit)],
-        (_, Some(t)) if verdict != Status::Pass => cause::of_values(who.name, t, c, context),
+        (_, Some(t)) if verdict != Status::Pass => cause::of_values(&who.name, t, c, context),
         (_, Some(t)) => cause::low_precision(t, c).filter(|c| c.id != "binary32").into_iter().collect(),
     };
     if verdict == Status::Undecided && causes.is_empty() {
@@ -346,7 +346,7 @@ fn tensor(
     if fits.is_some_and(|t| t.data.is_empty()) {
         verdict = Status::Pass;
     }
-    let names = [who.name, who.layer, who.node];
+    let names = [&*who.name, &who.layer, &who.node];
     let rel = |o: Enclosure| {
         let hi = (o.hi() / c.norm.lo()).next_up();
         Enclosure::new((o.lo() / c.norm.hi()).next_down().max(0.0), hi)
@@ -362,10 +362,10 @@ fn tensor(
     });
     let wide = |s: &[usize]| s.iter().map(|&n| n as u64).collect::<Vec<u64>>();
     TensorCheck {
-        name: who.name.into(),
-        layer: who.layer.into(),
-        op: who.op.into(),
-        node: who.node.into(),
+        name: who.name.clone(),
+        layer: who.layer.clone(),
+        op: who.op.clone(),
+        node: who.node.clone(),
         shape: wide(context.shape),
         given_as: t.map(|t| t.given_as.clone()),
         given_shape: t.map(|t| wide(&t.shape)),

@@ -8,6 +8,7 @@ use crate::num::{Ball, Balls, Interval};
 use crate::ops::{Op, RevGraph, UNKNOWN_GATE};
 use crate::runtime::{self, Cotangents};
 use crate::seed::Seed;
+use crate::session::subject::{self, Subject};
 use crate::session::{Loaded, Progress};
 use crate::spec::exact::PRECISION_CAP;
 use crate::spec::textbook::{self, left_fold};
@@ -18,6 +19,10 @@ use super::verify::Extent;
 pub struct Evidence {
     /// What the backward pass starts from.
     pub seeds: Vec<Seed>,
+    /// What is certified.
+    pub subjects: Vec<Subject>,
+    /// Enclosures of the cotangents that lead to a gradient of the sample.
+    pub totals: Vec<Option<Vec<Interval>>>,
     /// The parameters.
     pub parameters: Vec<ValueId>,
     /// Values of the run.
@@ -49,9 +54,11 @@ const SAMPLED: usize = 8;
 pub fn evidence(
     claimed: &Certificate,
     loaded: &Loaded,
+    outputs: bool,
     extent: Extent,
     progress: &dyn Progress,
 ) -> Result<Evidence, Diagnostic> {
+    let subjects = subject::of(loaded, outputs)?;
     let graph = &loaded.lowered.graph;
     let seeds: Vec<Seed> = (loaded.lowered.seeds.iter())
         .map(|(_, value, cotangent)| Seed { value: *value, cotangent: cotangent.clone() })
@@ -74,6 +81,8 @@ pub fn evidence(
         let mut e = enclose(graph, &seeds, &parameters, &chosen, &loaded.lowered.outputs, bits);
         if e.3 == 0 || bits >= PRECISION_CAP || claimed.exact_pass.capped {
             return Ok(Evidence {
+                subjects,
+                totals: e.5,
                 seeds,
                 parameters,
                 values,
@@ -90,9 +99,16 @@ pub fn evidence(
     }
 }
 
-type Enclosed = (Vec<Vec<Interval>>, Vec<Option<Option<Array<Ball>>>>, Vec<Vec<u32>>, usize, Vec<Array<Ball>>);
+type Enclosed = (
+    Vec<Vec<Interval>>,
+    Vec<Option<Option<Array<Ball>>>>,
+    Vec<Vec<u32>>,
+    usize,
+    Vec<Array<Ball>>,
+    Vec<Option<Vec<Interval>>>,
+);
 
-/// Values, gradients, gates, open questions, outputs.
+/// Values, gradients, gates, open questions, outputs, cotangents.
 fn enclose(
     graph: &RevGraph,
     seeds: &[Seed],
@@ -120,7 +136,8 @@ fn enclose(
     let open = gates.iter().flatten().filter(|&&g| g == UNKNOWN_GATE).count();
     let kept = outputs.iter().map(|(_, v)| values[v.index()].clone()).collect();
     let intervals = values.iter().map(|x| x.data.iter().map(Ball::interval).collect()).collect();
-    (intervals, gradients, gates, balls.undecided().max(open), kept)
+    let cotangents = totals.iter().map(|t| t.as_ref().map(|t| t.data.iter().map(Ball::interval).collect())).collect();
+    (intervals, gradients, gates, balls.undecided().max(open), kept, cotangents)
 }
 
 /// Scalar multiplications of forward and backward pass together, roughly.

@@ -6,16 +6,18 @@
 
 use super::evidence::Evidence;
 use crate::certificate::{
-    Bound, Bounds, Certificate, Check, CheckKind, Enclosure, Exact, ExactPass, Figures, ForwardLayer, Gates, Gradient,
-    GraphSize, Histogram, Loss, Num, Output, Policy, Rung, Standing, Status, ToolBug,
+    Agreement, Bound, Bounds, Certificate, Check, CheckKind, Enclosure, Exact, ExactPass, Figures, ForwardLayer, Gates,
+    Gradient, GraphSize, Histogram, Loss, Num, Output, Policy, Rung, Standing, Status, ToolBug,
 };
-use crate::ir::{Tensor, ValueId};
+use crate::ir::{Array, Tensor, ValueId};
 use crate::num::format::BINARY32;
-use crate::num::{Interval, Mag, Rounded};
+use crate::num::{Ball, Interval, Mag, Rounded};
 use crate::ops::{Op, SHARED, UNKNOWN_GATE};
 use crate::seed::Seed;
+use crate::session::agreement::{self, Sides};
 use crate::session::document::{self, Identity};
 use crate::session::figures::{self, TensorFigures};
+use crate::session::subject::{self, From, Subject};
 use crate::session::{self, Loaded, Request};
 use crate::spec::exact::{PRECISION_CAP, first_precision};
 use crate::spec::textbook::{self, left_fold};
@@ -32,6 +34,7 @@ pub fn document(
     let (mut model, mut inputs) = (document::model(loaded), document::inputs(loaded));
     // Files may have been renamed; their hashes were compared.
     model.file = claimed.model.file.clone();
+    model.files = claimed.model.files.clone();
     inputs.file = claimed.inputs.file.clone();
     let exact = exact_pass(claimed, loaded, findings);
     let mut w = Certificate::new(model, inputs, document::rounding(), exact, claimed.environment.clone());
@@ -54,8 +57,10 @@ pub fn document(
     w.notes.extend(notes);
     let reference = e.sample.is_none().then(|| Reference::run(loaded, e));
     let capped = claimed.exact_pass.capped;
-    w.gradients =
-        (0..e.parameters.len()).map(|k| gradient(claimed, loaded, e, k, reference.as_ref(), findings)).collect();
+    let one = |(k, s): (usize, &Subject)| gradient(claimed, loaded, e, (k, s), reference.as_ref(), findings);
+    w.gradients = e.subjects.iter().enumerate().map(one).collect();
+    w.gradient_source = subject::source(&e.subjects);
+    w.agreement = agreements(claimed, loaded, e);
     let per_node = gates(loaded, e);
     w.forward = forward(claimed, loaded, e, &per_node, reference.as_ref(), findings);
     w.outputs = outputs(claimed, loaded, e, reference.as_ref(), findings);
@@ -206,24 +211,58 @@ fn bounds(
     out
 }
 
+/// The file's own gradients against the derivatives, once more.
+fn agreements(c: &Certificate, loaded: &Loaded, e: &Evidence) -> Vec<Agreement> {
+    // Of a model of which only a sample was derived, the others' derivatives aren't known.
+    if e.sample.is_some() {
+        return c.agreement.clone();
+    }
+    let sides = Sides {
+        derived: e
+            .parameters
+            .iter()
+            .zip(&e.gradients)
+            .map(|(v, g)| (*v, g.as_ref().and_then(|g| g.as_ref())))
+            .collect(),
+        outputs: e.outputs.iter().collect(),
+        values: &e.spec,
+        cotangents: &e.totals,
+    };
+    let mut all = agreement::compare(loaded, &sides);
+    for a in &mut all {
+        let Some(claimed) = c.agreement.iter().find(|x| x.parameter == a.parameter && x.tensor == a.tensor) else {
+            continue;
+        };
+        let size = a.stated_norm.hi().max(a.derived_norm.hi());
+        let capped = c.exact_pass.capped;
+        a.stated_norm = agree(claimed.stated_norm, a.stated_norm, size, capped);
+        a.derived_norm = agree(claimed.derived_norm, a.derived_norm, size, capped);
+        a.difference = agree(claimed.difference, a.difference, size, capped);
+    }
+    all
+}
+
 fn gradient(
     c: &Certificate,
     loaded: &Loaded,
     e: &Evidence,
-    k: usize,
+    (k, subject): (usize, &Subject),
     reference: Option<&Reference>,
     findings: &mut Vec<String>,
 ) -> Gradient {
-    let graph = &loaded.lowered.graph;
-    let v = e.parameters[k];
-    let who = Identity::of(loaded, v);
-    let run = e.cotangents.total[v.index()].clone().unwrap_or_else(|| Tensor::filled(graph.shape(v), 0.0));
+    let who = Identity::of(loaded, subject);
+    let run = subject.run(&loaded.lowered.graph, &loaded.lowered, &e.values, &e.cotangents);
+    // `Some(None)` is an exact zero, `None` isn't in the sample
+    let spec: Option<Option<&Array<Ball>>> = match subject.from {
+        From::Cotangent(k, _) => e.gradients[k].as_ref().map(Option::as_ref),
+        From::Output(k, _) => Some(Some(&e.outputs[k])),
+    };
     // Names decide, not places, so that a list that lacks one shows which.
     let claimed =
         c.gradients.get(k).filter(|g| g.name == who.name).or_else(|| c.gradients.iter().find(|g| g.name == who.name));
     let capped = c.exact_pass.capped;
     let pair = claimed.map(|g| (g.spec_norm, g.observed));
-    let derived = e.gradients[k].as_ref().map(|spec| figures::of_balls(&run.data, spec.as_ref()));
+    let derived = spec.map(|spec| figures::of_balls(&run.data, spec));
     let figures = match (&derived, pair) {
         (Some(f), _) => agreed(pair, f, capped),
         // Not in the sample: what is claimed stands, but the run's own magnitude is known.
@@ -232,17 +271,20 @@ fn gradient(
         }
         (None, None) => Figures { max_abs: 0.0, spec_norm: Enclosure::ZERO, observed: Enclosure::ZERO },
     };
-    let mut g = Gradient::new(who.name, who.layer, who.op, who.node, &run.shape, figures);
+    let mut g = Gradient::new(&who.name, &who.layer, &who.op, &who.node, &run.shape, figures);
     let Some(claimed) = claimed else { return g };
     let what = format!("gradient \"{}\"", who.name);
     g.warnings = claimed.warnings.iter().filter(|w| w.starts_with("no ") && w.contains(" bound: ")).cloned().collect();
     for r in Rung::ALL.iter().filter(|r| claimed.bounds.get(**r).is_some_and(|b| b.abs.is_some())) {
         g.warnings.retain(|w| !w.starts_with(&format!("no {} bound: ", r.name())));
     }
-    let spec = e.gradients[k].as_ref();
     let literal = reference.zip(spec).map(|(r, spec)| {
-        let data = r.cotangents[v.index()].as_ref().map_or_else(|| vec![0.0; run.data.len()], |t| t.data.clone());
-        data.iter().all(|x| x.is_finite()).then(|| figures::of_balls(&data, spec.as_ref()).observed)
+        let tensor = match subject.from {
+            From::Cotangent(_, v) => r.cotangents[v.index()].as_ref(),
+            From::Output(_, v) => Some(&r.values[v.index()]),
+        };
+        let data = tensor.map_or_else(|| vec![0.0; run.data.len()], |t| t.data.clone());
+        data.iter().all(|x| x.is_finite()).then(|| figures::of_balls(&data, spec).observed)
     });
     g.bounds = bounds(&what, &claimed.bounds, &claimed.warnings, figures, literal, findings);
     g.scale = claimed.scale;
@@ -262,7 +304,7 @@ fn gradient(
     g.budget = claimed.budget.clone();
     match (&derived, spec) {
         (Some(f), Some(spec)) => {
-            g.worst = worst(claimed, f, &run, spec.as_ref(), capped);
+            g.worst = worst(claimed, f, &run, spec, capped);
             g.histogram = histogram(claimed, f);
         }
         _ => (g.worst, g.histogram) = (claimed.worst.clone(), claimed.histogram.clone()),

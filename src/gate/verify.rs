@@ -92,7 +92,7 @@ pub fn verify(text: &str, request: &Request, extent: Extent, progress: &dyn Prog
         // Figures of another model or input would only hide what matters.
         return Ok(Verified::without(Answer::Divergent, findings));
     }
-    let found = match evidence(&claimed, &loaded, extent, progress) {
+    let found = match evidence(&claimed, &loaded, !request.outputs.is_empty(), extent, progress) {
         Ok(e) => e,
         Err(d) => return Ok(Verified::without(Answer::Unverifiable, vec![Diagnostics::from(d).to_string()])),
     };
@@ -113,6 +113,9 @@ fn subject(c: &Certificate, loaded: &Loaded) -> Vec<String> {
     let (model, inputs) = (document::model(loaded), document::inputs(loaded));
     if c.model.sha256 != model.sha256 {
         found.push(format!("model: SHA-256 {} was certified, this one is {}", c.model.sha256, model.sha256));
+    }
+    if c.model.files.iter().map(|f| &f.sha256).ne(model.files.iter().map(|f| &f.sha256)) {
+        found.push("model: its weights, external data or masks are not those that were certified".into());
     }
     if c.inputs.sha256 != inputs.sha256 {
         found.push(format!("inputs: SHA-256 {} was certified, these are {}", c.inputs.sha256, inputs.sha256));

@@ -10,6 +10,7 @@ use tract_onnx::pb;
 
 use super::model::{Attribute, Dim, Function, Graph, Node, OnnxModel, Training, ValueInfo};
 use super::overlay;
+use super::prepare::Plan;
 use super::sort::sort;
 use super::tensor::{External, decode, decode_sparse, hex};
 use crate::data::{DType, HostTensor};
@@ -85,6 +86,7 @@ pub fn from_bytes(bytes: &[u8], file: &str, folder: &Path) -> Result<OnnxModel, 
         functions,
         training,
         metadata: proto.metadata_props.into_iter().map(|e| (e.key, e.value)).collect(),
+        plan: Plan::default(),
     };
     c.problems.into_result(model)
 }

@@ -144,7 +144,7 @@ impl Inputs {
 }
 
 /// Brings a value to the type that the model states, if that loses nothing.
-fn convert(t: HostTensor, want: Option<DType>) -> Result<HostTensor, String> {
+pub(super) fn convert(t: HostTensor, want: Option<DType>) -> Result<HostTensor, String> {
     let Some(want) = want.filter(|w| *w != t.dtype) else {
         return if t.data == Data::Opaque { Err(format!("is a tensor of {}", t.dtype)) } else { Ok(t) };
     };
@@ -179,7 +179,7 @@ fn convert(t: HostTensor, want: Option<DType>) -> Result<HostTensor, String> {
     Ok(HostTensor { dtype: want, shape: t.shape, data })
 }
 
-fn fits<'m>(
+pub(super) fn fits<'m>(
     t: &HostTensor,
     info: &'m ValueInfo,
     sizes: &mut BTreeMap<&'m str, (usize, &'m str)>,
@@ -266,6 +266,7 @@ mod tests {
             functions: BTreeMap::new(),
             training: vec![],
             metadata: vec![],
+            plan: Default::default(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::prepare::Plan;
 use crate::data::{DType, HostTensor};
 
 /// A decoded and validated model file.
@@ -31,6 +32,8 @@ pub struct OnnxModel {
     pub training: Vec<Training>,
     /// Metadata of the model.
     pub metadata: Vec<(String, String)>,
+    /// What kind of training graph it is; empty as decoded, see [`super::prepare`].
+    pub plan: Plan,
 }
 
 impl OnnxModel {

@@ -23,34 +23,6 @@ pub struct Options {
     pub draw: Option<u64>,
     /// Masks and random numbers by name (see [`Lowered::drawn`]), used instead of drawing.
     pub drawn: Vec<(String, HostTensor)>,
-    /// A loss put on an output before differentiating.
-    pub loss: Option<Loss>,
-}
-
-/// A loss for a graph that has none.
-#[derive(Clone, Debug)]
-pub struct Loss {
-    /// Which.
-    pub kind: LossKind,
-    /// The output that it is put on; the only floating-point one if none is named.
-    pub output: Option<String>,
-    /// Labels or targets; unused by [`LossKind::Sum`].
-    pub target: Option<HostTensor>,
-}
-
-/// The losses that can be added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LossKind {
-    /// Mean over samples of −log softmax(x)_label; x is [N, C, d..].
-    CrossEntropy,
-    /// Mean over samples of −x_label, for x that are log probabilities already.
-    Nll,
-    /// Mean of (x − target)².
-    Mse,
-    /// Mean of max(x, 0) − x·t + log(1 + e^(−|x|)), the stable form.
-    BceLogits,
-    /// Σ x.
-    Sum,
 }
 
 /// The cotangents that are put on the outputs.
@@ -89,10 +61,40 @@ pub struct Lowered {
     pub leaves: Vec<LeafInfo>,
     /// What the user should know about this file.
     pub notes: Vec<Note>,
+    /// Gradients that the file computes itself, those that the graph holds.
+    pub stated: Vec<Stated>,
+    /// Values and what the file says are their cotangents, in the order of the file's nodes.
+    pub pairs: Vec<Pair>,
     /// Masks and random numbers that were drawn or given, by name: part of the input.
     pub drawn: Vec<(String, HostTensor)>,
-    /// Results of the file's own `Gradient` nodes: name, and the leaf whose gradient it is.
-    pub gradients: Vec<(String, ValueId)>,
+}
+
+/// A gradient that the file computes itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stated {
+    /// The parameter.
+    pub parameter: String,
+    /// Its leaf; `None` where no output depends on it.
+    pub leaf: Option<ValueId>,
+    /// The file's tensor, one of the outputs.
+    pub tensor: String,
+    /// Its value in the graph.
+    pub gradient: ValueId,
+}
+
+/// A value, and the tensor that the file computes as its cotangent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pair {
+    /// The value.
+    pub value: ValueId,
+    /// What the file says is its cotangent.
+    pub cotangent: ValueId,
+    /// That tensor's name.
+    pub tensor: String,
+    /// The node that computes it, and its operator.
+    pub node: String,
+    /// Its operator.
+    pub op: String,
 }
 
 impl Lowered {
@@ -146,6 +148,8 @@ pub(crate) enum Source {
     Folded(Rc<Node>),
     /// A value of the graph.
     Computed,
+    /// A sequence of tensors, by their names.
+    Sequence(Vec<String>),
     /// Its node has been refused; users are passed over in silence.
     Refused,
 }

@@ -79,6 +79,17 @@ impl Ball {
         (Mag::sub_below(lo, err).max(0.0), Mag::of(hi) + err)
     }
 
+    /// [lower, upper] bounds of |x − y| for the value y of another ball.
+    pub fn gap(&self, o: &Ball) -> (f64, Mag) {
+        let prec = self.mid.prec().max(o.mid.prec()).max(53);
+        let d = Float::with_val(prec + 64, &self.mid - &o.mid);
+        let (lo, hi) = (d.clone().abs().to_f64_round(Round::Down), d.abs().to_f64_round(Round::Up));
+        // the difference is rounded once to prec + 64 bits: an error of at most 2·max(|x|, |y|)·2^−(prec+64)
+        let slack = size(&self.mid).max(size(&o.mid)) * Mag::exp2(-i64::from(prec + 62));
+        let err = self.rad + o.rad + slack;
+        (Mag::sub_below(lo, err).max(0.0), Mag::of(hi) + err)
+    }
+
     /// Does the ball contain x, or a value that x enclosed?
     pub fn contains(&self, x: &Float) -> bool {
         let p = self.mid.prec().max(x.prec()) + 1200;

@@ -50,7 +50,7 @@ fn winners(row: &[f32]) -> Vec<usize> {
 }
 
 /// Indices that may attain the maximum, when entry i lies somewhere in `row(i)`.
-fn candidates(n: usize, row: impl Fn(usize) -> Interval) -> Vec<usize> {
+pub(super) fn candidates(n: usize, row: impl Fn(usize) -> Interval) -> Vec<usize> {
     let lead = (0..n).map(|i| row(i).lo).fold(f64::NEG_INFINITY, f64::max);
     (0..n).filter(|&i| row(i).hi >= lead).collect()
 }
@@ -83,7 +83,7 @@ impl Max {
     }
 
     /// Who may win, and whether spec and covered runs certainly route the cotangent alike.
-    fn outcome(&self, x: &Approx, y: &Approx, r: usize) -> (Vec<usize>, bool) {
+    pub(super) fn outcome(&self, x: &Approx, y: &Approx, r: usize) -> (Vec<usize>, bool) {
         let n = x.row_len();
         let at = |i: usize| r * n + i;
         let open = candidates(n, |i| x.hull(at(i)));

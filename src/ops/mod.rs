@@ -17,6 +17,7 @@ mod max;
 mod normalize;
 mod piecewise;
 mod reduce;
+mod route;
 mod smooth;
 mod softmax;
 
@@ -30,6 +31,7 @@ pub(crate) use max::SHARED;
 pub use normalize::Normalize;
 pub use piecewise::Piecewise;
 pub use reduce::{Mean, Sum};
+pub use route::Route;
 pub use smooth::Smooth;
 pub use softmax::{LogSoftmax, Softmax};
 
@@ -153,6 +155,7 @@ registry! {
     Sum: "reduce.rs",
     Mean: "reduce.rs",
     Max: "max.rs",
+    Route: "route.rs",
     MatMul: "matmul.rs",
     Conv: "conv.rs",
     Softmax: "softmax.rs",
@@ -167,6 +170,7 @@ impl Op {
         match self {
             Op::Piecewise(p) => p.gates(balls, x[0]),
             Op::Max(m) => m.gates(balls, x[0]),
+            Op::Route(m) => m.gates(balls, x[0]),
             _ => Vec::new(),
         }
     }
@@ -176,6 +180,7 @@ impl Op {
         match self {
             Op::Piecewise(p) => p.run_gates(x[0]),
             Op::Max(m) => m.run_gates(x[0]),
+            Op::Route(m) => m.run_gates(x[0]),
             _ => Vec::new(),
         }
     }
@@ -185,6 +190,7 @@ impl Op {
         match self {
             Op::Piecewise(p) => p.undecided(&x[0], y),
             Op::Max(m) => m.undecided(&x[0], y),
+            Op::Route(m) => m.undecided(&x[0], y),
             _ => Vec::new(),
         }
     }

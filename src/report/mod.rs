@@ -4,6 +4,7 @@
 //! `templates/report/`; templates neither compute nor compare. Names are made inert by
 //! [`crate::error::printable`] and by askama's escaping.
 
+mod agreement;
 mod cell;
 mod chart;
 mod charts;
@@ -36,6 +37,7 @@ struct Page {
     scope: summary::Scope,
     checklist: summary::Checklist,
     gradients: gradients::Gradients,
+    agreement: agreement::Agreements,
     charts: charts::Charts,
     budget: layers::Budget,
     layers: layers::Layers,
@@ -55,11 +57,12 @@ struct Entry {
 }
 
 /// Sections in order: anchor, heading.
-const CONTENTS: [(&str, &str); 13] = [
+const CONTENTS: [(&str, &str); 14] = [
     ("verdict", "Verdict"),
     ("scope", "Scope"),
     ("checklist", "Release checklist"),
     ("gradients", "Gradient tolerances"),
+    ("agreement", "The file's own gradients"),
     ("charts", "Charts"),
     ("budget", "Error budget"),
     ("layers", "Layers in detail"),
@@ -100,6 +103,7 @@ pub fn render(c: &Certificate) -> String {
         scope: summary::scope(c),
         checklist: summary::checklist(c),
         gradients: gradients::gradients(c),
+        agreement: agreement::agreements(c),
         charts: charts::charts(c),
         budget: layers::budget(c),
         layers: layers::layers(c),

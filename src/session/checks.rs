@@ -4,7 +4,7 @@ use super::{Loaded, Passes};
 use crate::bounds;
 use crate::certificate::{Check, CheckKind, Status, judge};
 use crate::error::Diagnostic;
-use crate::import::crosscheck;
+use crate::import::{Lowered, crosscheck};
 use crate::ir::{Array, Tensor, ValueId};
 use crate::link;
 use crate::num::{Interval, reduce};
@@ -168,10 +168,10 @@ pub fn budget(p: &Passes) -> Option<Check> {
 
 /// Planted defects that the decision rule has to notice: in each gradient, a sign flip of the largest
 /// entry, and an error of twice its limit.
-pub fn controls(p: &Passes, graph: &crate::ops::RevGraph, limits: &[(crate::ir::ValueId, f64)]) -> Check {
+pub fn controls(p: &Passes, lowered: &Lowered, limits: &[f64]) -> Check {
     let (mut planted, mut missed) = (0, 0);
-    for ((v, limit), (_, spec)) in limits.iter().zip(&p.exact.gradients) {
-        let run = p.gradient(graph, *v).data;
+    for (subject, limit) in p.subjects.iter().zip(limits) {
+        let (run, spec) = (p.run_of(lowered, subject).data, subject.spec(&p.exact));
         let Some((at, &top)) = run.iter().enumerate().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs())) else { continue };
         let mut defects = Vec::new();
         if f64::from(top).abs() > 4.0 * limit {
@@ -185,7 +185,7 @@ pub fn controls(p: &Passes, graph: &crate::ops::RevGraph, limits: &[(crate::ir::
             let mut bad = run.clone();
             bad[at] = defect;
             planted += 1;
-            missed += usize::from(judge(figures::of_balls(&bad, spec.as_ref()).observed, *limit) != Status::Fail);
+            missed += usize::from(judge(figures::of_balls(&bad, spec).observed, *limit) != Status::Fail);
         }
     }
     let result = match (planted, missed) {

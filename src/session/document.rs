@@ -1,22 +1,26 @@
 //! The certificate's figures, put together from what the passes found.
 
 use super::figures::{self, TensorFigures};
-use super::{Failure, Loaded, Passes, Request, checks};
+use super::subject::{self, From, Subject};
+use super::{Failure, Loaded, Passes, Request, agreement, checks};
 use crate::certificate::policy::source_date;
 use crate::certificate::{
     Assumption, Assurance, Bound, Bounds, Certificate, Check, Contribution, Elementary, Enclosure, Environment, Exact,
-    ExactPass, Figures, ForwardLayer, Gates, Gradient, GraphSize, InputSource, Inputs, Loss, Model, Num, Opset, Output,
-    Reduction, Region, RoundingModel, Rule, Rung, Seed, Status, TensorInfo, Terms, UndecidedGate,
+    ExactPass, Figures, ForwardLayer, Gates, Gradient, GraphSize, InputSource, Inputs, Loss, Model, ModelFile, Num,
+    Opset, Output, Reduction, Region, RoundingModel, Rule, Rung, Seed, Status, TensorInfo, Terms, UndecidedGate,
 };
 use crate::chain::Site;
+use crate::data::npz;
 use crate::error::Diagnostics;
 use crate::import::Source;
+use crate::import::tensor::hex;
 use crate::ir::ValueId;
 use crate::num::mag::max_of;
 use crate::num::{Mag, elementary, reduce};
 use crate::ops::{self, Op, RevGraph, SHARED, UNKNOWN_GATE};
 use crate::scale;
 use crate::spec::exact::PRECISION_CAP;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -33,7 +37,9 @@ pub fn certificate(request: &Request, loaded: &Loaded, p: &Passes) -> Result<Cer
     };
     c.region = p.region.as_ref().and_then(|(r, _)| Num::new(r.get())).map(|radius| Region { radius });
     let gates = GateTable::of(graph, p);
-    c.gradients = p.parameters.iter().enumerate().map(|(k, &v)| gradient(loaded, p, &gates, k, v)).collect();
+    c.gradients = p.subjects.iter().map(|s| gradient(loaded, p, &gates, s)).collect();
+    c.gradient_source = subject::source(&p.subjects);
+    c.agreement = agreement::compare(loaded, &agreement::Sides::of(p));
     c.forward = forward(loaded, p, &gates);
     c.outputs =
         loaded.lowered.outputs.iter().zip(&p.exact.kept).map(|((n, v), (_, b))| output(graph, p, n, *v, b)).collect();
@@ -46,8 +52,8 @@ pub fn certificate(request: &Request, loaded: &Loaded, p: &Passes) -> Result<Cer
     c.checks.push(cross);
     let largest = c.gradients.iter().map(|g| g.spec_norm.lo()).fold(0.0, f64::max);
     let limit = |g: &Gradient| request.policy.limit(&[&g.name, &g.layer, &g.node], g.spec_norm.lo(), largest);
-    let limits: Vec<(ValueId, f64)> = p.parameters.iter().zip(&c.gradients).map(|(&v, g)| (v, limit(g))).collect();
-    c.checks.push(checks::controls(p, graph, &limits));
+    let limits: Vec<f64> = c.gradients.iter().map(limit).collect();
+    c.checks.push(checks::controls(p, &loaded.lowered, &limits));
     c.assumptions = assumptions();
     c.rules = rules(graph);
     let (warnings, notes) = remarks(loaded);
@@ -95,7 +101,23 @@ pub(crate) fn model(loaded: &Loaded) -> Model {
         nodes: m.graph.nodes.len() as u64,
         parameter_tensors: parameters.len() as u64,
         parameters: parameters.iter().map(|(_, v)| graph.shape(*v).iter().product::<usize>() as u64).sum(),
+        files: files(loaded),
     }
+}
+
+/// Files beside the model, and what was drawn for it.
+fn files(loaded: &Loaded) -> Vec<ModelFile> {
+    let m = &loaded.model;
+    let file =
+        |role: &str, file: &str, sha256: &str| ModelFile { role: role.into(), file: base(file), sha256: sha256.into() };
+    let mut all: Vec<ModelFile> = m.external.iter().map(|(f, h)| file("external_data", f, h)).collect();
+    all.extend(m.plan.weights.iter().map(|(f, h)| file("weights", f, h)));
+    if !loaded.lowered.drawn.is_empty()
+        && let Ok(bytes) = npz::write(&loaded.lowered.drawn)
+    {
+        all.push(file("masks", "masks.npz", &hex(&Sha256::digest(bytes))));
+    }
+    all
 }
 
 /// The inputs, as the certificate names them.
@@ -245,8 +267,8 @@ impl GateTable {
             }
             let x: Vec<_> = n.operands.iter().map(|o| &p.values[o.index()]).collect();
             let run = n.op.run_gates(&x);
-            let shared = |g: u32| matches!(n.op, Op::Max(_)) && g & SHARED != 0;
-            let bare = |g: u32| if matches!(n.op, Op::Max(_)) { g & !SHARED } else { g };
+            let shared = |g: u32| matches!(n.op, Op::Max(_) | Op::Route(_)) && g & SHARED != 0;
+            let bare = |g: u32| if matches!(n.op, Op::Max(_) | Op::Route(_)) { g & !SHARED } else { g };
             let known = || spec.iter().zip(&run).filter(|(s, _)| **s != UNKNOWN_GATE);
             per_node[id.index()] = Gates {
                 total: spec.len() as u64,
@@ -296,58 +318,68 @@ fn figures_of(f: &TensorFigures) -> Figures {
     Figures { max_abs: f.max_abs, spec_norm: f.norm, observed: f.observed }
 }
 
-/// How a parameter goes by.
-pub(crate) struct Identity<'a> {
-    /// The parameter.
-    pub name: &'a str,
+/// How a gradient goes by.
+pub(crate) struct Identity {
+    /// The parameter, or the tensor where no parameter is known.
+    pub name: String,
     /// Its layer.
-    pub layer: &'a str,
-    /// Operator of the ONNX node that reads it.
-    pub op: &'a str,
+    pub layer: String,
+    /// Operator of the ONNX node that reads it, else of the one that computes it.
+    pub op: String,
     /// Name of that node.
-    pub node: &'a str,
+    pub node: String,
 }
 
-impl<'a> Identity<'a> {
-    /// Of a leaf.
-    pub(crate) fn of(loaded: &'a Loaded, v: ValueId) -> Identity<'a> {
+impl Identity {
+    /// Of what is certified.
+    pub(crate) fn of(loaded: &Loaded, subject: &Subject) -> Identity {
         let graph = &loaded.lowered.graph;
-        let info = loaded.lowered.leaves.iter().find(|l| l.id == v);
-        let reader = graph.nodes().iter().find(|n| n.operands.contains(&v)).map(|n| &graph.origins()[n.origin]);
-        let (node, op) = reader.map_or(("", ""), |o| (o.node.as_str(), o.op.as_str()));
-        let layer = info.map_or("", |l| l.layer.as_str());
-        Identity { name: &graph.leaves()[v.index()].name, layer, op, node }
+        let info = loaded.lowered.leaves.iter().find(|l| Some(l.id) == subject.leaf);
+        let reads = |v: ValueId| graph.nodes().iter().find(|n| n.operands.contains(&v));
+        let made = match subject.from {
+            From::Output(_, v) => graph.node(v),
+            From::Cotangent(..) => None,
+        };
+        let origin = subject.leaf.and_then(reads).or(made).map(|n| &graph.origins()[n.origin]);
+        let (node, op) = origin.map_or(("", ""), |o| (o.node.as_str(), o.op.as_str()));
+        let layer = info.map(|l| l.layer.as_str()).or(origin.map(|o| o.layer.as_str())).unwrap_or("");
+        Identity { name: subject.name.clone(), layer: layer.into(), op: op.into(), node: node.into() }
     }
 }
 
-fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, k: usize, v: ValueId) -> Gradient {
+fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, subject: &Subject) -> Gradient {
     let graph = &loaded.lowered.graph;
-    let run = p.gradient(graph, v);
-    let spec = p.exact.gradients[k].1.as_ref();
+    let run = p.run_of(&loaded.lowered, subject);
+    let spec = subject.spec(&p.exact);
     let f = figures::of_balls(&run.data, spec);
-    let who = Identity::of(loaded, v);
-    let mut g = Gradient::new(who.name, who.layer, who.op, who.node, &run.shape, figures_of(&f));
-    let ladder = |l: &super::passes::Ladder| l.backward.total[v.index()].as_ref().map_or(Mag::ZERO, |e| e.max());
+    let leaf = subject.leaf;
+    let who = Identity::of(loaded, subject);
+    let mut g = Gradient::new(&who.name, &who.layer, &who.op, &who.node, &run.shape, figures_of(&f));
+    let ladder = |l: &super::passes::Ladder| p.errors(l, subject).map_or(Mag::ZERO, |e| e.max());
     rung(&mut g, Rung::Portable, ladder(&p.portable), f.observed);
     rung(&mut g, Rung::Schedule, ladder(&p.schedule), f.observed);
     rung(&mut g, Rung::Run, ladder(&p.run), f.observed);
-    chain_rungs(&mut g, p, v, &f);
-    g.budget = contributions(graph, p, v);
-    let reference = p.reference.cotangents[v.index()].as_ref();
-    let finite = reference.is_none_or(|r| r.data.iter().all(|x| x.is_finite()));
+    // the chain rungs and the budget speak of cotangents of parameters
+    if let From::Cotangent(_, v) = subject.from {
+        chain_rungs(&mut g, p, v, &f);
+        g.budget = contributions(graph, p, v);
+    }
+    let reference = p.reference_of(subject);
+    let finite = reference.is_none_or(|(r, _)| r.data.iter().all(|x| x.is_finite()));
     if finite {
-        let data = reference.map_or_else(|| vec![0.0; run.data.len()], |r| r.data.clone());
-        let eps = p.reference.cotangent_eps[v.index()].unwrap_or(Mag::ZERO);
+        let data = reference.map_or_else(|| vec![0.0; run.data.len()], |(r, _)| r.data.clone());
+        let eps = reference.map_or(Mag::ZERO, |(_, e)| e);
         rung(&mut g, Rung::Literal, eps, figures::of_balls(&data, spec).observed);
     }
     g.bound(Rung::Direct, Mag::of(f.observed.hi()), Some(f.observed));
-    let range = |s: &super::passes::Scales| s.backward[v.index()].as_ref().map_or(Mag::ZERO, scale::scale);
+    let range = |s: &super::passes::Scales| p.range(s, subject).map_or(Mag::ZERO, scale::scale);
     g.scale = Num::new(range(&p.scales).get());
     g.region_scale = p.region.as_ref().and_then(|(_, s)| Num::new(range(s).get()));
-    g.undecided_gates = gates.downstream[v.index()];
+    // gates between the parameter and the seed; those of a tensor that the graph computes are in its layers
+    g.undecided_gates = leaf.map_or(0, |v| gates.downstream[v.index()]);
     g.worst = figures::worst_entry(&f, &run.shape, &run.data, spec);
     g.histogram = figures::histogram(&f);
-    if let Some(e) = &p.schedule.backward.total[v.index()] {
+    if let Some(e) = p.errors(&p.schedule, subject) {
         if let (Some(carried), Some(local)) = (Num::new(e.carried.get()), Num::new(e.local.get())) {
             g.terms = Some(Terms { rung: Rung::Schedule, carried, local });
         }

@@ -1,6 +1,7 @@
 //! The arrays of `--dump`: this run's values, and the midpoints of the spec's enclosures.
 
 use super::Passes;
+use super::subject::Subject;
 use crate::data::HostTensor;
 use crate::import::Lowered;
 use crate::ir::{Array, Tensor};
@@ -22,9 +23,9 @@ fn plain(t: Tensor) -> HostTensor {
 /// File name and arrays, keyed by parameter name and by output name.
 pub fn files(lowered: &Lowered, p: &Passes) -> Vec<(&'static str, Vec<(String, HostTensor)>)> {
     let graph = &lowered.graph;
-    let name = |v: crate::ir::ValueId| graph.leaves()[v.index()].name.clone();
-    let runtime = p.parameters.iter().map(|&v| (name(v), plain(p.gradient(graph, v)))).collect();
-    let spec = p.exact.gradients.iter().map(|(v, b)| (name(*v), midpoints(b.as_ref(), graph.shape(*v)))).collect();
+    let runtime = p.subjects.iter().map(|s| (s.name.clone(), plain(p.run_of(lowered, s)))).collect();
+    let shape = |s: &Subject| p.run_of(lowered, s).shape;
+    let spec = p.subjects.iter().map(|s| (s.name.clone(), midpoints(s.spec(&p.exact), &shape(s)))).collect();
     let outputs = lowered.outputs.iter().map(|(n, v)| (n.clone(), plain(p.values[v.index()].clone())));
     let exact = lowered.exact_outputs.iter().map(|(n, t)| (n.clone(), (**t).clone()));
     let outputs_spec = lowered

@@ -4,8 +4,6 @@ use crate::certificate::{Enclosure, Exact as Number, Histogram, Num, WorstEntry}
 use crate::ir::Array;
 use crate::num::format::BINARY32;
 use crate::num::{Ball, Interval, Mag};
-use crate::runtime::Cotangents;
-use crate::spec::Exact;
 use rug::float::Round;
 
 /// Error of a tensor, entry by entry, and what follows from it.
@@ -79,12 +77,7 @@ pub fn of_intervals(run: &[f32], spec: &[Interval]) -> TensorFigures {
 }
 
 /// Is every gradient's error known well enough: to 2^−9 of itself, or negligible in the model?
-pub fn decided(exact: &Exact, run: &Cotangents) -> bool {
-    let all: Vec<TensorFigures> = exact
-        .gradients
-        .iter()
-        .filter_map(|(v, spec)| Some(of_balls(&run.total[v.index()].as_ref()?.data, spec.as_ref())))
-        .collect();
+pub fn decided(all: &[TensorFigures]) -> bool {
     let largest = all.iter().fold(0.0, |m: f64, f| m.max(f.norm.lo()));
     all.iter().all(|f| {
         let (lo, hi) = (f.observed.lo(), f.observed.hi());

@@ -1,18 +1,22 @@
 //! From a request to a certificate: reads, lowers, runs all passes, and puts the figures together.
 
+pub(crate) mod agreement;
 mod checks;
 pub(crate) mod document;
 mod dump;
 pub(crate) mod figures;
 mod passes;
+pub(crate) mod subject;
 
 pub use checks::{cross_check, invariants};
 pub use passes::Passes;
+pub use subject::Subject;
 
 use crate::certificate::{Certificate, Policy, ToolBug};
 use crate::data::HostTensor;
-use crate::error::{Diagnostic, Diagnostics};
-use crate::import::{self, Cotangent, Inputs, Lowered, OnnxModel, Options};
+use crate::error::{Code, Diagnostic, Diagnostics};
+use crate::import::value::matches;
+use crate::import::{self, Cotangent, Inputs, Lowered, Objective, OnnxModel, Options, Preparation};
 use crate::num::{Mag, environment};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -57,6 +61,14 @@ pub struct Request {
     pub params: Vec<String>,
     /// Names (globs) that are not.
     pub freeze: Vec<String>,
+    /// Where weights come from that the model file doesn't hold.
+    pub weights: Option<PathBuf>,
+    /// A loss for a graph without one.
+    pub objective: Option<Objective>,
+    /// Outputs (globs) that are gradients which the graph spells out: certified as they are computed.
+    pub outputs: Vec<String>,
+    /// Draws the masks of random operators.
+    pub seed_masks: Option<u64>,
     /// Every input entry may move by this much: asks for scales over the region.
     pub region: Option<f64>,
     /// What decides.
@@ -116,18 +128,49 @@ pub struct Loaded {
     pub lowered: Lowered,
 }
 
+/// Reads the model, and finds out what kind of training graph it is.
+pub fn open(request: &Request) -> Result<OnnxModel, Diagnostics> {
+    let with = Preparation { weights: request.weights.clone(), objective: request.objective.clone() };
+    import::open(&request.model, &with)
+}
+
 /// Reads and lowers.
 pub fn load(request: &Request) -> Result<Loaded, Diagnostics> {
-    let model = import::read(&request.model)?;
-    let inputs = request.inputs.read(&model)?;
-    let seed = match request.cotangents.as_slice() {
-        [] => import::Seed::Loss,
-        given => import::Seed::Given(given.to_vec()),
+    let seed = match (request.cotangents.as_slice(), request.outputs.is_empty()) {
+        (_, false) => import::Seed::None,
+        ([], true) => import::Seed::Loss,
+        (given, true) => import::Seed::Given(given.to_vec()),
     };
-    let options =
-        Options { seed, params: request.params.clone(), freeze: request.freeze.clone(), ..Options::default() };
+    load_with(request, seed)
+}
+
+/// Reads and lowers, with this seed.
+pub fn load_with(request: &Request, seed: import::Seed) -> Result<Loaded, Diagnostics> {
+    let model = open(request)?;
+    let inputs = request.inputs.read(&model)?;
+    let chosen = |n: &&String| request.outputs.iter().any(|p| matches(p, n));
+    let names: Vec<String> = model.graph.outputs.iter().map(|o| o.name.clone()).collect();
+    let outputs: Vec<String> = names.iter().filter(chosen).cloned().collect();
+    if !request.outputs.is_empty() && outputs.is_empty() {
+        let list = names.iter().map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(", ");
+        let d = Diagnostic::new(Code::Usage, "--outputs matches no output of the graph").file(&model.file);
+        return Err(d.note(format!("its outputs are {list}")).into());
+    }
+    let options = Options {
+        outputs,
+        seed,
+        params: request.params.clone(),
+        freeze: request.freeze.clone(),
+        draw: request.seed_masks,
+        ..Options::default()
+    };
     let lowered = import::lower(&model, &inputs, &options)?;
     Ok(Loaded { model, inputs, lowered })
+}
+
+/// What is certified of a model: the gradients that it computes itself, else those of its parameters.
+pub fn subjects(loaded: &Loaded) -> Result<Vec<Subject>, Diagnostic> {
+    subject::of(loaded, false)
 }
 
 /// Certifies: all passes, then the decision.
@@ -136,7 +179,8 @@ pub fn certify(request: &Request, progress: &dyn Progress) -> Result<Outcome, Fa
     progress.pass("import");
     let loaded = load(request)?;
     let region = request.region.map(Mag::of);
-    let passes = Passes::run(&loaded.lowered, region, progress)?;
+    let subjects = subject::of(&loaded, !request.outputs.is_empty())?;
+    let passes = Passes::run(&loaded.lowered, subjects, region, progress)?;
     progress.pass("certificate");
     let certificate = document::certificate(request, &loaded, &passes)?;
     Ok(Outcome { certificate, dump: dump::files(&loaded.lowered, &passes) })

@@ -1,7 +1,8 @@
 //! All passes over one lowered model, in order.
 
 use super::Progress;
-use super::figures;
+use super::figures::{self, TensorFigures};
+use super::subject::{From, Subject};
 use crate::bounds::literal::{self, ReferenceRun};
 use crate::bounds::{self, Backward, Errors, Evidence, add_bound, measured};
 use crate::chain::budget::{Budget, budget};
@@ -9,7 +10,7 @@ use crate::chain::columns::{AFFORDABLE, Chain, cost, sweep_work};
 use crate::chain::jet::LANES;
 use crate::chain::propagate::Table;
 use crate::chain::{Probes, Site, Sources, exact_chain, probe, spread};
-use crate::error::{Code, Diagnostic, Diagnostics};
+use crate::error::Diagnostics;
 use crate::import::Lowered;
 use crate::ir::{Array, Tensor, ValueId};
 use crate::num::{Interval, Mag};
@@ -74,7 +75,9 @@ pub struct Chained {
 pub struct Passes {
     /// What the backward pass starts from.
     pub seeds: Vec<Seed>,
-    /// The parameters, in the order of their ids.
+    /// What is certified, in the order of the certificate.
+    pub subjects: Vec<Subject>,
+    /// The parameters that a derived gradient is wanted of, in the order of `exact.gradients`.
     pub parameters: Vec<ValueId>,
     /// Values of this run.
     pub values: Vec<Tensor>,
@@ -102,7 +105,12 @@ pub struct Passes {
 
 impl Passes {
     /// Runs them.
-    pub fn run(lowered: &Lowered, region: Option<Mag>, progress: &dyn Progress) -> Result<Passes, Diagnostics> {
+    pub fn run(
+        lowered: &Lowered,
+        subjects: Vec<Subject>,
+        region: Option<Mag>,
+        progress: &dyn Progress,
+    ) -> Result<Passes, Diagnostics> {
         let graph = &lowered.graph;
         graph.check().unwrap_or_else(|e| panic!("link invariant: {e}"));
         let seeds: Vec<Seed> = lowered
@@ -111,11 +119,6 @@ impl Passes {
             .map(|(_, value, cotangent)| Seed { value: *value, cotangent: cotangent.clone() })
             .collect();
         let parameters: Vec<ValueId> = graph.parameters().collect();
-        if parameters.is_empty() {
-            return Err(Diagnostic::new(Code::Seed, "the graph has no parameters to differentiate by")
-                .help("`certify inspect MODEL` lists what counts as a parameter; `--params GLOB` adds to it")
-                .into());
-        }
         let wanted = graph.differentiated(&[]);
 
         progress.pass("binary32 run");
@@ -128,7 +131,14 @@ impl Passes {
         let mut attempts = Vec::new();
         let found = exact(graph, &seeds, &wanted, &outputs, &parameters, start, |e| {
             attempts.push(e.precision);
-            figures::decided(e, &cotangents)
+            let figures: Vec<TensorFigures> = subjects
+                .iter()
+                .map(|s| {
+                    let run = s.run(graph, lowered, &values, &cotangents);
+                    figures::of_balls(&run.data, s.spec(e))
+                })
+                .collect();
+            figures::decided(&figures)
         });
         if attempts.last() != Some(&found.precision) {
             attempts =
@@ -167,7 +177,9 @@ impl Passes {
         tighten(&mut run, &schedule);
         run.without_locals();
         run.only_largest();
-        let chain = match chainable {
+        // the chain starts from the seeds: it says nothing of gradients that the file computes itself
+        let derives = subjects.iter().any(|s| matches!(s.from, From::Cotangent(..)));
+        let chain = match derives && chainable {
             true => chained(evidence, &seeds, &wanted, (&schedule, &portable), progress),
             false => Chained::default(),
         };
@@ -187,6 +199,7 @@ impl Passes {
         let region = region.map(|r| (r, scales_over(r)));
         Ok(Passes {
             seeds,
+            subjects,
             parameters,
             values,
             cotangents,
@@ -202,10 +215,37 @@ impl Passes {
         })
     }
 
-    /// The cotangent of a value in this run; zeros where none arrived.
-    pub fn gradient(&self, graph: &RevGraph, v: ValueId) -> Tensor {
-        let none = || Tensor::filled(graph.shape(v), 0.0);
-        self.cotangents.total[v.index()].clone().unwrap_or_else(none)
+    /// What this run has for a subject.
+    pub fn run_of(&self, lowered: &Lowered, s: &Subject) -> Tensor {
+        s.run(&lowered.graph, lowered, &self.values, &self.cotangents)
+    }
+
+    /// Errors of a subject on a rung; `None` where it is an exact zero.
+    pub fn errors<'a>(&self, ladder: &'a Ladder, s: &Subject) -> Option<&'a Errors> {
+        match s.from {
+            From::Cotangent(_, v) => ladder.backward.total[v.index()].as_ref(),
+            From::Output(_, v) => Some(&ladder.forward[v.index()]),
+        }
+    }
+
+    /// The reference run's tensor and its bound; `None` where it is an exact zero.
+    pub fn reference_of(&self, s: &Subject) -> Option<(&Tensor, Mag)> {
+        let r = &self.reference;
+        match s.from {
+            From::Cotangent(_, v) => {
+                let eps = r.cotangent_eps[v.index()].unwrap_or(Mag::ZERO);
+                r.cotangents[v.index()].as_ref().map(|t| (t, eps))
+            }
+            From::Output(_, v) => Some((&r.values[v.index()], r.eps[v.index()])),
+        }
+    }
+
+    /// Ranges of a subject's entries.
+    pub fn range<'a>(&self, scales: &'a Scales, s: &Subject) -> Option<&'a Array<Interval>> {
+        match s.from {
+            From::Cotangent(_, v) => scales.backward[v.index()].as_ref(),
+            From::Output(_, v) => Some(&scales.forward[v.index()]),
+        }
     }
 }
 

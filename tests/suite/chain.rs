@@ -19,6 +19,10 @@ fn request(model: &str) -> Request {
         cotangents: Vec::new(),
         params: Vec::new(),
         freeze: Vec::new(),
+        weights: None,
+        objective: None,
+        outputs: Vec::new(),
+        seed_masks: None,
         region: None,
         policy: Default::default(),
         reproduce: String::new(),
@@ -58,7 +62,8 @@ fn the_budget_adds_up_to_the_error() {
 #[test]
 fn probes_fail_no_more_often_than_they_say() {
     let loaded = session::load(&request("tests/data/graphs/gemm_forms")).expect("it lowers");
-    let p = Passes::run(&loaded.lowered, None, &Quiet).expect("it runs");
+    let p =
+        Passes::run(&loaded.lowered, session::subjects(&loaded).expect("parameters"), None, &Quiet).expect("it runs");
     let graph = &loaded.lowered.graph;
     let wanted = graph.differentiated(&[]);
     let e = Evidence { graph, values: &p.values, cotangents: &p.cotangents, exact: &p.exact };

@@ -10,6 +10,7 @@ mod decode;
 mod exact;
 mod gate;
 mod gradients;
+mod kinds;
 mod laws;
 mod models;
 mod node_tests;

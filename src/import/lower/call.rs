@@ -264,9 +264,16 @@ impl Call<'_, '_> {
 
     /// Result k is operand `from` itself, under its name.
     pub fn alias(&mut self, k: usize, from: usize) -> Done {
-        self.value(from)?;
-        let root = self.low.resolve(&self.operand(from)?).to_string();
+        let name = self.operand(from)?;
+        self.alias_name(k, &name)
+    }
+
+    /// Result k is the value of this name.
+    pub fn alias_name(&mut self, k: usize, from: &str) -> Done {
+        self.low.value(from)?;
+        let root = self.low.resolve(from).to_string();
         let Some(name) = self.node.outputs.get(k).filter(|n| !n.is_empty()).cloned() else { return Ok(()) };
+        // a branch may name its result like the node's own
         if name != root {
             self.low.aliases.insert(name, root);
         }

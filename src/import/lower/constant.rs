@@ -78,7 +78,7 @@ pub(super) fn cast(c: &mut Call) -> Done {
         let y = fold::cast(&x, to)?;
         c.set_known(0, y);
         // binary32 values made from integers, or from constants of other formats, are exact constants
-        if to == DType::F32 && from.is_float() {
+        if to == DType::F32 {
             exact(c);
         }
         return Ok(());

@@ -254,6 +254,28 @@ pub(super) fn swish(c: &mut Call) -> Done {
 }
 
 /// x · tanh(softplus(x)).
+/// Swish_alpha(a)·b.
+pub(super) fn swiglu(c: &mut Call) -> Done {
+    let alpha = c.float("alpha", 1.0)?;
+    let (a, b) = (c.graph(0)?, c.graph(1)?);
+    let scaled = c.scaled(a, "alpha", alpha)?;
+    let gate = c.smooth(Elementary::Sigmoid, scaled)?;
+    let swish = c.emit(ops::Mul, &[a, gate])?;
+    let y = c.emit(ops::Mul, &[swish, b])?;
+    c.done(y)
+}
+
+/// x + bias for x < −lambd, x − bias for x > lambd, else 0.
+pub(super) fn shrink(c: &mut Call) -> Done {
+    let (bias, lambda) = (c.float("bias", 0.0)?, c.float("lambd", 0.5)?);
+    if lambda < 0.0 {
+        return Err(invalid(format!("lambd is {lambda}")));
+    }
+    let x = c.x()?;
+    let y = c.emit(pieces(&[-lambda, lambda], &[1.0, 0.0, 1.0], &[bias, 0.0, -bias], &[false, true]), &[x])?;
+    c.done(y)
+}
+
 pub(super) fn mish(c: &mut Call) -> Done {
     let x = c.x()?;
     let soft = c.smooth(Elementary::Softplus, x)?;

@@ -3,26 +3,42 @@
 //! Nodes are visited in topological order, only those that the requested outputs need. A value is
 //! import-time data (known exactly), a value of the graph, or both; see [`Value`].
 
+mod algebra;
 mod attention;
 mod call;
 mod constant;
 mod conv;
+mod draw;
+mod einsum;
 mod elementwise;
 mod emit;
+mod exactly;
 mod fold;
 mod linear;
+mod linear_attention;
 mod logic;
 mod loss;
 mod movement;
 mod norm;
 mod notes;
+mod objectives;
+mod optimizer;
+mod ort_forward;
+mod ort_grad;
+mod ort_window;
+mod pairs;
 mod pool;
 mod prune;
 mod recurrent;
 mod reduce;
 mod registry;
 mod resize;
+mod sample;
 mod scatter;
+mod select;
+mod sequence;
+mod signal;
+mod structure;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -48,25 +64,24 @@ const MAX_FOLDED_DEPTH: usize = 100;
 ///
 /// Reports every unsupported or contradictory node at once.
 pub fn lower(model: &OnnxModel, inputs: &Inputs, options: &Options) -> Result<Lowered, Diagnostics> {
-    let version = model.opset("");
-    if !(OLDEST..=NEWEST).contains(&version) {
-        let what = format!("operator set {version} isn't supported ({OLDEST} to {NEWEST} are)");
+    let version = |n: &&Node| n.domain.is_empty() && !(OLDEST..=NEWEST).contains(&n.opset);
+    if let Some(old) = model.graph.nodes.iter().find(version) {
+        let what = format!("operator set {} isn't supported ({OLDEST} to {NEWEST} are)", old.opset);
         let help = "convert the model with onnx.version_converter, or export it anew";
         return Err(Diagnostic::new(Code::Unsupported, what).file(&model.file).help(help).into());
     }
     let mut low = Lowering::new(model, options);
     low.enter(inputs);
     let outputs = low.requested()?;
-    let needed = needed(model, &outputs);
+    let needed = needed(&model.graph.nodes, &outputs);
     for (node, _) in model.graph.nodes.iter().zip(&needed).filter(|(_, n)| **n) {
         low.visit(&Rc::new(node.clone()), false);
     }
     low.finish(&outputs)
 }
 
-/// Which nodes the outputs depend on.
-fn needed(model: &OnnxModel, outputs: &[String]) -> Vec<bool> {
-    let nodes = &model.graph.nodes;
+/// Which of the nodes, in topological order, some values depend on.
+fn needed(nodes: &[Node], outputs: &[String]) -> Vec<bool> {
     let mut wanted: HashSet<&str> = outputs.iter().map(String::as_str).collect();
     let mut out = vec![false; nodes.len()];
     for (i, node) in nodes.iter().enumerate().rev() {
@@ -87,7 +102,7 @@ pub(super) struct Lowering<'m> {
     /// Results that equal another value, by the name of that value.
     aliases: HashMap<String, String>,
     /// Names read by some node or graph output: optional results that nobody reads aren't built.
-    used: HashSet<&'m str>,
+    used: HashSet<String>,
     roles: HashMap<&'m str, &'static str>,
     dynamo: bool,
     problems: Diagnostics,
@@ -98,13 +113,24 @@ pub(super) struct Lowering<'m> {
     origin: Option<Rc<Node>>,
     notes: Vec<Note>,
     depth: usize,
+    /// How deep inside subgraphs, and how many of their nodes were lowered.
+    nesting: usize,
+    inner: usize,
+    /// Masks and random numbers drawn, by the node they belong to.
+    drawn: Vec<(String, HostTensor)>,
 }
 
 impl<'m> Lowering<'m> {
     fn new(model: &'m OnnxModel, options: &'m Options) -> Self {
         let graph = &model.graph;
-        let mut used: HashSet<&str> = graph.nodes.iter().flat_map(reads).collect();
-        used.extend(graph.outputs.iter().map(|v| v.name.as_str()));
+        // MaxPoolGrad looks at the windows again instead of at the indices of their maxima
+        let read = |n: &'m Node| {
+            let mut all = reads(n);
+            all.truncate(if n.op == "MaxPoolGrad" { 1 } else { usize::MAX });
+            all
+        };
+        let mut used: HashSet<String> = graph.nodes.iter().flat_map(read).map(str::to_string).collect();
+        used.extend(graph.outputs.iter().map(|v| v.name.clone()));
         let alias: HashMap<&str, &str> = graph
             .nodes
             .iter()
@@ -140,8 +166,11 @@ impl<'m> Lowering<'m> {
             named: HashMap::new(),
             masks: HashMap::new(),
             origin: None,
-            notes: notes::of(model),
+            notes: notes::of(model).into_iter().chain(model.plan.notes.clone()).collect(),
             depth: 0,
+            nesting: 0,
+            inner: 0,
+            drawn: Vec::new(),
         }
     }
 
@@ -177,7 +206,7 @@ impl<'m> Lowering<'m> {
 
     /// Lowers one node. `forced`: its float results are wanted in the graph, not as import-time data.
     fn visit(&mut self, node: &Rc<Node>, forced: bool) {
-        let opset = self.model.opset(&node.domain);
+        let opset = node.opset;
         let place = |d: Diagnostic| d.file(&self.model.file).node(node.label(), node.full_op(), opset);
         let form = match registry::find(&node.domain, &node.op, opset) {
             Ok(form) => form,
@@ -234,6 +263,9 @@ impl<'m> Lowering<'m> {
         let value = self.value(name)?.clone();
         if let Some(id) = value.graph {
             return Ok(id);
+        }
+        if matches!(value.source, Source::Sequence(_)) {
+            return Err(Problem::found(Code::Type, format!("\"{name}\" is a sequence where a tensor is needed")));
         }
         let host = value.host.clone().ok_or(Problem::Operand)?;
         match (&host.data, host.dtype) {
@@ -293,7 +325,14 @@ impl<'m> Lowering<'m> {
         if nameable && self.options.params.iter().any(|p| matches(p, name)) {
             return (LeafKind::Parameter, "chosen by --params");
         }
-        let (kind, reason) = trained(source, name, host, self.roles.get(name).copied(), self.dynamo);
+        let (kind, reason) = match (&self.model.plan.parameters, source) {
+            (Some(list), _) if nameable && list.iter().any(|p| p == name) => {
+                (LeafKind::Parameter, "trained, as the file says")
+            }
+            (Some(_), Source::Input) => (LeafKind::Input, "graph input"),
+            (Some(_), _) => (LeafKind::Constant, "not among the parameters that the file trains"),
+            (None, _) => trained(source, name, host, self.roles.get(name).copied(), self.dynamo),
+        };
         if kind == LeafKind::Parameter && self.options.freeze.iter().any(|p| matches(p, name)) {
             return (LeafKind::Constant, "frozen by --freeze");
         }
@@ -318,7 +357,7 @@ impl<'m> Lowering<'m> {
         self.builder.at(Origin {
             node: node.label().to_string(),
             op: node.full_op(),
-            opset: self.model.opset(&node.domain),
+            opset: node.opset,
             layer: node.layer(),
         });
     }
@@ -349,7 +388,20 @@ impl<'m> Lowering<'m> {
             return Err(self.problems);
         }
         let seeds = self.seeds(&graph_outputs, &exact_outputs)?;
-        Ok(prune::finish(self.builder, graph_outputs, exact_outputs, seeds, self.leaves, self.named, self.notes))
+        let (stated, pairs) = self.stated(&graph_outputs);
+        let drawn = std::mem::take(&mut self.drawn);
+        let lowered = Lowered {
+            outputs: graph_outputs,
+            exact_outputs,
+            seeds,
+            leaves: self.leaves,
+            notes: self.notes,
+            stated,
+            pairs,
+            drawn,
+            graph: Builder::new().finish().0,
+        };
+        Ok(prune::finish(self.builder, lowered, self.named))
     }
 
     /// The cotangents of the outputs.
@@ -362,6 +414,11 @@ impl<'m> Lowering<'m> {
         let error = |what: String| Diagnostic::new(Code::Seed, what).file(&self.model.file);
         match &self.options.seed {
             Seed::None => Ok(Vec::new()),
+            Seed::Loss if !self.model.plan.seeded.is_empty() => {
+                let seeded = |n: &String| self.model.plan.seeded.contains(n);
+                let kept = outputs.iter().filter(|(n, _)| seeded(n));
+                Ok(kept.map(|(n, v)| (n.clone(), *v, ones(*v))).collect())
+            }
             Seed::Loss => match outputs {
                 [(name, v)] if self.builder.shape(*v).iter().product::<usize>() == 1 => {
                     Ok(vec![(name.clone(), *v, ones(*v))])

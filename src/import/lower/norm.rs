@@ -37,7 +37,7 @@ pub(super) fn batch_norm(c: &mut Call) -> Done {
     let (scale, bias) = (c.graph(1)?, c.graph(2)?);
     if !training && (3..=5).contains(&shape.len()) && channels > 0 {
         let (mean, var) = (c.graph(3)?, c.graph(4)?);
-        let y = affine(c, x, [scale, bias, mean, var], epsilon)?;
+        let y = fixed_statistics(c, x, [scale, bias, mean, var], epsilon)?;
         c.set(0, y);
         return Ok(());
     }
@@ -68,7 +68,12 @@ pub(super) fn batch_norm(c: &mut Call) -> Done {
 
 /// With known statistics: x·a + (bias − mean·a) with a = scale/√(var + ε) of each channel, as a convolution
 /// of every channel with one weight. What is as large as x is made once, not at every step.
-fn affine(c: &mut Call, x: ValueId, [scale, bias, mean, var]: [ValueId; 4], epsilon: f32) -> Result<ValueId, Problem> {
+fn fixed_statistics(
+    c: &mut Call,
+    x: ValueId,
+    [scale, bias, mean, var]: [ValueId; 4],
+    epsilon: f32,
+) -> Result<ValueId, Problem> {
     let shape = c.sizes(x);
     let (channels, space) = (shape[1], shape.len() - 2);
     let mut flat = |v: ValueId| -> Result<ValueId, Problem> {
@@ -311,18 +316,6 @@ pub(super) fn lp_norm(c: &mut Call) -> Done {
 
 /// Dropout: the identity when nothing is dropped.
 pub(super) fn dropout(c: &mut Call) -> Done {
-    let training = c.opset >= 12 && c.has(2) && {
-        let mode = c.known(2)?;
-        mode.as_bool().is_some_and(|m| m.first() == Some(&true))
-    };
-    if training {
-        let ratio = if c.has(1) { c.known_scalar(1)? } else { 0.5 };
-        if ratio != 0.0 {
-            return Err(unsupported(format!("a dropout that draws a mask at random (ratio {ratio})"))
-                .note("the gradient depends on the mask, which the file doesn't hold")
-                .help("export with dropout 0, or multiply by a mask that is a graph input"));
-        }
-    }
     if c.wanted(1) {
         let shape = c.shape(0)?;
         let n = shape.iter().product();

@@ -35,5 +35,12 @@ pub fn of(model: &OnnxModel) -> Vec<Note> {
             nodes.iter().filter(|n| evaluates(n)).collect(),
         );
     }
+    let trimmed =
+        |n: &&Node| n.metadata.iter().any(|(k, v)| k.ends_with("rule_name") && v.contains("RemoveOptionalBias"));
+    let trimmed: Vec<String> = nodes.iter().filter(trimmed).map(|n| n.label().to_string()).collect();
+    if !trimmed.is_empty() {
+        let what = "PyTorch's exporter removed biases that are zero: they aren't among the parameters";
+        out.push(Note { warning: false, what: what.to_string(), nodes: trimmed });
+    }
     out
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::call::{Call, Done, Problem, invalid, unsupported};
 use super::conv::{Window, spatial};
+use crate::data::HostTensor;
 use crate::error::Code;
 use crate::import::index::{built, strides};
 use crate::ir::{Index, ValueId};
@@ -13,12 +14,12 @@ use crate::ops::{self, Piecewise};
 /// For every window of one channel plane: the flat positions inside the plane, in row-major order of
 /// the kernel (positions in the padding left out), and how many of its cells lie inside the padded
 /// plane.
-struct Cells {
-    windows: Vec<Vec<u32>>,
-    padded: Vec<usize>,
+pub(super) struct Cells {
+    pub windows: Vec<Vec<u32>>,
+    pub padded: Vec<usize>,
 }
 
-fn cells(w: &Window, input: &[usize]) -> Cells {
+pub(super) fn cells(w: &Window, input: &[usize]) -> Cells {
     let n = input.len();
     let own = strides(input);
     let (positions, size) = (w.out.iter().product::<usize>(), w.kernel.iter().product::<usize>());
@@ -95,11 +96,8 @@ fn grouped(
 }
 
 pub(super) fn max_pool(c: &mut Call) -> Done {
-    if c.wanted(1) {
-        return Err(unsupported("the indices of a maximum are data-dependent"));
-    }
-    if c.flag("storage_order", false)? {
-        return Err(unsupported("storage_order 1 (column-major)"));
+    if c.wanted(1) && !c.has_host(0)? {
+        return Err(unsupported("the places of maxima depend on floating-point data"));
     }
     let x = c.graph(0)?;
     let shape = c.sizes(x);
@@ -107,10 +105,39 @@ pub(super) fn max_pool(c: &mut Call) -> Done {
     let w = Window::read(c, input, None)?;
     let cells = cells(&w, input);
     let out: Vec<usize> = [n, ch].into_iter().chain(w.out.iter().copied()).collect();
+    if c.wanted(1) {
+        let at = places(c, &cells, input)?;
+        c.set_known(1, HostTensor::i64(out.clone(), at));
+    }
     let key = vec![0; cells.windows.len()];
     let y = grouped(c, x, &shape, &key, &cells, out, &mut |c, rows, _| c.max(rows, Ties::First))?;
     c.set(0, y);
     Ok(())
+}
+
+/// The first largest entry of every window of operand 0, as a flat position in the whole tensor; with
+/// storage_order 1 as a position in planes that are stored by columns.
+fn places(c: &Call, cells: &Cells, input: &[usize]) -> Result<Vec<i64>, Problem> {
+    let host = c.known(0)?;
+    let v = host.as_f32().ok_or_else(|| unsupported(format!("places of maxima of {}", host.dtype)))?;
+    let plane: usize = input.iter().product();
+    let own = strides(input);
+    let columns = c.flag("storage_order", false)?;
+    let stored = |i: usize| match columns {
+        // the first axis runs fastest
+        true => (0..input.len()).rev().fold(0, |flat, k| flat * input[k] + i / own[k] % input[k]),
+        false => i,
+    };
+    let planes = v.len().checked_div(plane).unwrap_or(0);
+    let mut at = Vec::with_capacity(planes * cells.windows.len());
+    for p in 0..planes {
+        for window in &cells.windows {
+            let larger = |best: usize, i: usize| if v[p * plane + i] > v[p * plane + best] { i } else { best };
+            let best = window.iter().map(|&i| i as usize).reduce(larger).unwrap_or(0);
+            at.push((p * plane + stored(best)) as i64);
+        }
+    }
+    Ok(at)
 }
 
 pub(super) fn average_pool(c: &mut Call) -> Done {

@@ -1,23 +1,15 @@
 //! The finished graph: only what the outputs need, with names, leaves and seeds renumbered.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use crate::data::HostTensor;
-use crate::import::value::{LeafInfo, Lowered, Note};
-use crate::ir::{Origin, Tensor, ValueId};
+use crate::import::value::{LeafInfo, Lowered, Pair, Stated};
+use crate::ir::{Origin, ValueId};
 use crate::ops::Builder;
 
-/// Drops leaves and nodes that no output reads, such as values that were only measured.
-pub(super) fn finish(
-    builder: Builder,
-    outputs: Vec<(String, ValueId)>,
-    exact_outputs: Vec<(String, Arc<HostTensor>)>,
-    seeds: Vec<(String, ValueId, Tensor)>,
-    leaves: Vec<LeafInfo>,
-    named: HashMap<ValueId, String>,
-    notes: Vec<Note>,
-) -> Lowered {
+/// Drops leaves and nodes that no output reads, such as values that were only measured. `parts` are
+/// told by the ids that the builder handed out; its graph is empty.
+pub(super) fn finish(builder: Builder, parts: Lowered, named: HashMap<ValueId, String>) -> Lowered {
+    let Lowered { outputs, exact_outputs, seeds, leaves, notes, stated, pairs, drawn, .. } = parts;
     let (graph, renumber) = builder.finish();
     let count = graph.leaves().len();
     let mut live = vec![false; graph.len()];
@@ -53,10 +45,22 @@ pub(super) fn finish(
     let seeds: Vec<_> = seeds.into_iter().map(|(n, v, t)| (n, place(v), t)).collect();
     let mut leaves: Vec<LeafInfo> =
         leaves.into_iter().filter_map(|l| new[renumber(l.id).index()].map(|id| LeafInfo { id, ..l })).collect();
+    let try_place = |v: ValueId| new[renumber(v).index()];
     let (graph, last) = kept.finish();
     let outputs = outputs.into_iter().map(|(n, v)| (n, last(v))).collect();
     let seeds = seeds.into_iter().map(|(n, v, t)| (n, last(v), t)).collect();
+    let stated = stated
+        .into_iter()
+        .map(|s| Stated { leaf: s.leaf.and_then(try_place).map(&last), gradient: last(place(s.gradient)), ..s })
+        .collect();
+    let pairs = pairs
+        .into_iter()
+        .filter_map(|p| {
+            let (value, cotangent) = (last(try_place(p.value)?), last(try_place(p.cotangent)?));
+            Some(Pair { value, cotangent, ..p })
+        })
+        .collect();
     leaves.iter_mut().for_each(|l| l.id = last(l.id));
     leaves.sort_by_key(|l| l.id);
-    Lowered { graph, outputs, exact_outputs, seeds, leaves, notes, drawn: Vec::new(), gradients: Vec::new() }
+    Lowered { graph, outputs, exact_outputs, seeds, leaves, notes, stated, pairs, drawn }
 }

@@ -3,7 +3,7 @@
 
 use super::call::{Call, Done, Problem, invalid};
 use super::fold::{self, Arithmetic};
-use crate::data::{Data, HostTensor};
+use crate::data::{DType, Data, HostTensor};
 use crate::error::Code;
 use crate::import::index::{self, axes, strides};
 use crate::ir::ValueId;
@@ -135,6 +135,18 @@ pub(super) fn product(c: &mut Call, rows: ValueId) -> Result<ValueId, Problem> {
 /// Reductions of import-time data, left to right.
 fn folded(x: &HostTensor, op: &str, list: Option<&[usize]>, out: Vec<usize>) -> Result<HostTensor, Problem> {
     let Some(list) = list else { return Ok(x.clone()) };
+    if let (Data::Bool(v), "ReduceMax" | "ReduceMin") = (&x.data, op) {
+        // false < true; of no entries the smallest, or the largest, truth value
+        let data = Data::Int(v.iter().map(|&b| b.into()).collect());
+        let bits = HostTensor { dtype: DType::U8, shape: x.shape.clone(), data };
+        let y = if list.iter().any(|&k| x.shape[k] == 0) {
+            let count = out.iter().product();
+            HostTensor { dtype: DType::U8, shape: out, data: Data::Int(vec![(op == "ReduceMin").into(); count]) }
+        } else {
+            folded(&bits, op, Some(list), out)?
+        };
+        return fold::cast(&y, DType::Bool);
+    }
     let perm = index::to_end(x.shape.len(), list);
     let (moved, table) = index::transpose(&x.shape, &perm);
     let rows = index::apply(x, moved, &table);
@@ -155,9 +167,6 @@ fn folded(x: &HostTensor, op: &str, list: Option<&[usize]>, out: Vec<usize>) -> 
         (0, _) => return Err(Problem::found(Code::Domain, format!("{op} of no entries"))),
         _ => slot(0),
     };
-    if matches!(y.data, Data::Bool(_)) {
-        return Err(Problem::found(Code::Type, format!("{op} of truth values")));
-    }
     for k in 1..n {
         y = fold::arithmetic(fold, &y, &slot(k))?;
     }

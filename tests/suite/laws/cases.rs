@@ -5,8 +5,8 @@ use super::values::{ERRORS, Errors, PALETTES, Palette, errors, neighbour, values
 use certify::ir::{Array, Index, Shaped, Tensor, elements};
 use certify::num::{Elementary, Pieces, Ties};
 use certify::ops::{
-    Add, Conv, Div, Gather, Join, LogSoftmax, MatMul, Max, Mean, Mul, Normalize, Op, Piecewise, Smooth, Softmax, Sub,
-    Sum,
+    Add, Conv, Div, Gather, Join, LogSoftmax, MatMul, Max, Mean, Mul, Normalize, Op, Piecewise, Route, Smooth, Softmax,
+    Sub, Sum,
 };
 
 /// One case.
@@ -177,6 +177,7 @@ fn primitive(name: &str, rng: &mut Rng, index: u64) -> (Op, Vec<Vec<usize>>) {
             let ties = if rng.one_in(2) { Ties::First } else { Ties::Split };
             (Max { ties }.into(), vec![vec![rows, positive]])
         }
+        "Route" => (Route.into(), vec![vec![rows, positive], vec![rows]]),
         "MatMul" => {
             let op = MatMul { trans_a: rng.one_in(2), trans_b: rng.one_in(2) };
             let small = [0, 1, 1, 2, 3, 5];
@@ -239,7 +240,7 @@ fn operand(op: &Op, rng: &mut Rng, palette: Palette, shape: &[usize], which: usi
                 *v = neighbour(k, rng.below(9) as i64 - 4);
             }
         }),
-        Op::Max(_) if rng.one_in(2) => {
+        Op::Max(_) | Op::Route(_) if which == 0 && rng.one_in(2) => {
             let top = data.iter().copied().fold(0.0, f32::max);
             data.iter_mut().for_each(|v| {
                 if rng.one_in(3) {
