@@ -198,7 +198,7 @@ mod tests {
             let sum: f64 = lanes.iter().map(|&t| log(t)).sum();
             assert!((log_of_all(&lanes) - sum).abs() < 1e-9, "{scale:e}");
         }
-        assert_eq!(log_of_all(&[0.0; LANES]), LANES as f64 * log(0.0));
+        assert!((log_of_all(&[0.0; LANES]) - LANES as f64 * log(0.0)).abs() < 1e-9);
         assert!(log_of_all(&[f64::NAN; LANES]).is_nan());
     }
 
