@@ -14,5 +14,6 @@ mod kinds;
 mod laws;
 mod models;
 mod node_tests;
+mod odd;
 #[cfg(unix)]
 mod webdriver;
