@@ -363,6 +363,9 @@ pub struct RunArgs {
     /// Show neither progress nor warnings
     #[arg(long, short)]
     pub quiet: bool,
+    /// Say on standard error how long each pass took, and the most memory that was in use until then
+    #[arg(long)]
+    pub times: bool,
 }
 
 fn assignment(s: &str) -> Result<(String, String), String> {

@@ -15,7 +15,7 @@ pub(super) fn run(args: &Certify) -> Result<Exit, Failure> {
     let mut files = Files::new(args)?;
     threads(&args.run)?;
     let request = request::of(&args.graph, args.extras, args.policy.as_deref())?;
-    let spinner = Spinner::new(args.run.quiet);
+    let spinner = Spinner::new(&args.run);
     let outcome = session::certify(&request, &spinner)?;
     let certificate = &outcome.certificate;
     // Everything is made before anything is written.

@@ -21,7 +21,7 @@ pub(super) fn run(args: &Check) -> Result<Exit, Failure> {
     results::check(&places, &args.graph)?;
     let request = request::of(&args.graph, ExtraArgs::default(), args.policy.as_deref())?;
     let given = tensors::read(&args.gradients, &renames)?;
-    let spinner = Spinner::new(args.run.quiet);
+    let spinner = Spinner::new(&args.run);
     let checked = gate::check(&request, &given, &spinner)?;
     drop(spinner);
     let mut files = args.results.contents(&Findings::from(&checked));

@@ -21,7 +21,7 @@ pub(super) fn run(args: &Certify) -> Result<Exit, Failure> {
         return Err(Diagnostic::new(Code::Usage, "--each needs --inputs").into());
     };
     let batch = args.batch.map_or(1, |b| usize::try_from(b).unwrap_or(usize::MAX));
-    let spinner = Spinner::new(args.run.quiet);
+    let spinner = Spinner::new(&args.run);
     let set = samples::certify(&request, path, batch, args.shard, &spinner)?;
     drop(spinner);
     finish(&set, places.into_iter().map(|(_, p)| p).next(), args.canonical)

@@ -17,7 +17,7 @@ pub(super) fn run(args: Verify) -> Result<Exit, Failure> {
     let graph = GraphArgs::from(args.graph);
     let request = request::of(&graph, ExtraArgs::default(), args.policy.as_deref())?;
     let extent = if args.full { Extent::Full } else { Extent::Sample(args.sample) };
-    let spinner = Spinner::new(args.run.quiet);
+    let spinner = Spinner::new(&args.run);
     let v = verify(&text, &request, extent, &spinner)?;
     drop(spinner);
     let word = match v.answer {

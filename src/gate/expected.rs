@@ -14,6 +14,7 @@ use crate::ir::{Array, Tensor, ValueId};
 use crate::num::format::BINARY32;
 use crate::num::{Ball, Interval, Mag, Rounded};
 use crate::ops::{Op, SHARED, UNKNOWN_GATE};
+use crate::seed::Seed;
 use crate::session::agreement::{self, Sides};
 use crate::session::document::{self, Identity};
 use crate::session::figures::{self, TensorFigures};
@@ -96,7 +97,10 @@ fn policies(claimed: &Policy, given: &Policy, findings: &mut Vec<String>) {
 /// The precisions must be those that the exact pass tries.
 fn exact_pass(claimed: &Certificate, loaded: &Loaded, findings: &mut Vec<String>) -> ExactPass {
     let p = &claimed.exact_pass;
-    let first = u64::from(first_precision(&loaded.lowered.graph));
+    let graph = &loaded.lowered.graph;
+    let seed = |(_, value, cotangent): &(_, ValueId, Tensor)| Seed { value: *value, cotangent: cotangent.clone() };
+    let seeds: Vec<Seed> = loaded.lowered.seeds.iter().map(seed).collect();
+    let first = u64::from(first_precision(graph, &seeds, &graph.differentiated(&[])));
     let cap = u64::from(PRECISION_CAP);
     let steps: Vec<u64> =
         std::iter::successors(Some(first), |b| (*b < cap).then(|| (2 * b).min(cap))).take(p.attempts.len()).collect();

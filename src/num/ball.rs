@@ -157,6 +157,13 @@ impl Balls {
         self.undecided.load(Relaxed)
     }
 
+    /// Rounds a midpoint that has more bits; the ball grows by what is lost. Exactly known values stay.
+    pub fn round(&self, b: &mut Ball) {
+        if b.mid.prec() > self.prec && !b.rad.is_zero() {
+            *b = self.rounded(Float::with_val_round(self.prec, &b.mid, Round::Nearest), b.rad);
+        }
+    }
+
     pub(super) fn rounded(&self, (mid, exact): (Float, Ordering), carried: Mag) -> Ball {
         let rad = if exact == Ordering::Equal { carried } else { carried + half_unit(&mid) };
         Ball { mid, rad }

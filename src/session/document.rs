@@ -420,7 +420,7 @@ fn chain_rungs(g: &mut Gradient, p: &Passes, v: ValueId, f: &TensorFigures) {
         if let Some(&abs) = portable.magnitude.get(&v) {
             estimate(Rung::ChainPortable, abs, portable.confidence, true);
         }
-        if let Some(&abs) = portable.spread.get(&v) {
+        if let Some(&abs) = p.chain.spread.as_ref().and_then(|s| s.get(&v)) {
             estimate(Rung::Probabilistic, abs, portable.confidence, true);
         }
     }

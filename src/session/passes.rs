@@ -8,20 +8,21 @@ use crate::bounds::literal::{self, ReferenceRun};
 use crate::bounds::region;
 use crate::bounds::{self, Backward, Errors, Evidence, add_bound, measured};
 use crate::chain::budget::{Budget, budget};
-use crate::chain::columns::{AFFORDABLE, Chain, cost};
+use crate::chain::columns::{AFFORDABLE, Chain, cost, sweep_work};
 use crate::chain::jet::LANES;
 use crate::chain::propagate::Table;
-use crate::chain::{Probes, Site, Sources, exact_chain, probe};
+use crate::chain::{Probes, Site, Sources, exact_chain, probe, spread};
 use crate::error::Diagnostics;
 use crate::import::Lowered;
 use crate::ir::{Array, Tensor, ValueId};
 use crate::num::{Interval, Mag};
-use crate::ops::Centre;
+use crate::ops::{Centre, RevGraph};
 use crate::runtime::{self, Cotangents};
 use crate::scale;
 use crate::seed::Seed;
 use crate::spec::exact::first_precision;
 use crate::spec::{Exact, exact};
+use std::collections::BTreeMap;
 
 /// Bounds of one rung, forward and backward.
 #[derive(Debug)]
@@ -30,6 +31,21 @@ pub struct Ladder {
     pub forward: Vec<Errors>,
     /// Per cotangent.
     pub backward: Backward,
+}
+
+impl Ladder {
+    /// Forgets what only the chain asks for.
+    fn without_locals(&mut self) {
+        let all = self.forward.iter_mut().chain(self.backward.total.iter_mut().flatten());
+        all.chain(self.backward.parts.iter_mut().flatten()).for_each(|e| e.locals = Vec::new());
+    }
+
+    /// Keeps the largest bound of each tensor only.
+    fn only_largest(&mut self) {
+        self.backward.parts.clear();
+        let all = self.forward.iter_mut().chain(self.backward.total.iter_mut().flatten());
+        all.for_each(|e| e.eps = vec![e.max()]);
+    }
 }
 
 /// Ranges, forward and backward.
@@ -42,7 +58,7 @@ pub struct Scales {
 }
 
 /// The chain rungs and the error budget, as far as they were affordable.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Chained {
     /// Exact columns.
     pub exact: Option<Chain>,
@@ -50,6 +66,8 @@ pub struct Chained {
     pub probes: Option<(Probes, Probes)>,
     /// Estimate of what `chain_portable` would be, to first order.
     pub portable: Option<Probes>,
+    /// The same for independent errors: six standard deviations.
+    pub spread: Option<BTreeMap<ValueId, f64>>,
     /// Who made the error of each gradient's worst entry.
     pub budget: Option<Budget>,
 }
@@ -148,7 +166,7 @@ impl Passes {
 
         progress.pass("exact pass");
         let outputs: Vec<ValueId> = lowered.outputs.iter().map(|(_, v)| *v).collect();
-        let start = first_precision(graph);
+        let start = first_precision(graph, &seeds, &wanted);
         let mut attempts = Vec::new();
         let found = exact(graph, &seeds, &wanted, &outputs, &parameters, start, |e| {
             attempts.push(e.precision);
@@ -171,8 +189,11 @@ impl Passes {
         let ladder = |centre: Centre| {
             let forward = bounds::eval(evidence, centre, |_| Mag::ZERO);
             let backward = bounds::backprop(evidence, &forward, &seeds, &wanted, centre, add_bound);
-            Ladder { forward, backward }
+            let mut found = Ladder { forward, backward };
+            found.without_locals();
+            found
         };
+        let chainable = sweep_cost(graph) * 100.0 <= AFFORDABLE_SWEEPS;
         progress.pass("bounds of every run");
         let portable = ladder(Centre::Spec);
         progress.pass("bounds of this run");
@@ -184,18 +205,25 @@ impl Passes {
             let forward = bounds::eval_with(evidence, Centre::Run, |_| Mag::ZERO, Some(&measured));
             let backward =
                 bounds::backprop_with(evidence, &forward, &seeds, &wanted, Centre::Run, add_bound, Some(&measured));
-            Ladder { forward, backward }
+            let mut found = Ladder { forward, backward };
+            found.without_locals();
+            found
         };
+        drop(measured);
         tighten(&mut run, &schedule);
+        run.only_largest();
         // the chain starts from the seeds: it says nothing of gradients that the file computes itself
         let derives = subjects.iter().any(|s| matches!(s.from, From::Cotangent(..)));
-        let chain = if derives {
-            chained(evidence, &seeds, &wanted, progress)
-        } else {
-            Chained { exact: None, probes: None, portable: None, budget: None }
+        let chain = match derives && chainable {
+            true => chained(evidence, &seeds, &wanted, progress),
+            false => Chained::default(),
         };
-        progress.pass("reference run");
-        let reference = literal::run(graph, &seeds, &wanted);
+        let reference = if 3.0 * sweep_work(graph) <= AFFORDABLE_REFERENCE {
+            progress.pass("reference run");
+            literal::run(graph, &seeds, &wanted)
+        } else {
+            ReferenceRun::unknown(graph)
+        };
         progress.pass("scales");
         let scales = {
             let forward = scale::eval(graph, Mag::ZERO);
@@ -341,16 +369,16 @@ fn adversarial(
 const PROBE_SEED: u64 = 0x5eed;
 
 /// Multiply–adds that probes and budget may cost.
-const AFFORDABLE_SWEEPS: f64 = 2e12;
+const AFFORDABLE_SWEEPS: f64 = 4e11;
+
+/// Multiply–adds, one by one in emulated roundings, that the reference run may cost: some seconds.
+const AFFORDABLE_REFERENCE: f64 = 3e8;
 
 /// The chain rungs: exact where the columns are affordable, by probes where they aren't.
 fn chained(e: Evidence, seeds: &[Seed], wanted: &[bool], progress: &dyn Progress) -> Chained {
-    let mut found = Chained { exact: None, probes: None, portable: None, budget: None };
+    let mut found = Chained::default();
+    let sweeps = sweep_cost(e.graph);
     let table = Table::new(e, seeds, wanted);
-    let sweeps = sweep_cost(&table);
-    if sweeps * 100.0 > AFFORDABLE_SWEEPS {
-        return found;
-    }
     progress.pass("sources of error");
     let (forward, backward) = bounds::one_step(e, seeds, wanted, Centre::Run);
     let sources = Sources::measure(e, &table, &forward, &backward);
@@ -378,12 +406,13 @@ fn chained(e: Evidence, seeds: &[Seed], wanted: &[bool], progress: &dyn Progress
     let (forward, backward) = bounds::one_step(e, seeds, wanted, Centre::Spec);
     let first_order = |k: usize| portable_local(e, &table, &forward, &backward, sources.list[k].site);
     found.portable = Some(probe(&table, &sources, first_order, PROBE_SEED));
+    found.spread = Some(spread(&table, &sources, first_order, PROBE_SEED));
     found
 }
 
 /// Multiply–adds of one sweep.
-fn sweep_cost(table: &Table) -> f64 {
-    3.0 * LANES as f64 * crate::chain::columns::sweep_work(table)
+fn sweep_cost(graph: &RevGraph) -> f64 {
+    3.0 * LANES as f64 * sweep_work(graph)
 }
 
 /// What any conforming run may add at a site, to first order.

@@ -163,7 +163,11 @@ fn it_stays_inside_the_bounds_of_small_training_graphs() {
 #[test]
 fn the_certificate_says_what_it_reached() {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-    let request = Request { region: Some(1e-5), adversary: Some(8), ..Request::new(models.join("digits_mlp.onnx"), InputChoice::Path(models.join("digits_mlp.inputs.npz"))) };
+    let request = Request {
+        region: Some(1e-5),
+        adversary: Some(8),
+        ..Request::new(models.join("digits_mlp.onnx"), InputChoice::Path(models.join("digits_mlp.inputs.npz")))
+    };
     let c = session::certify(&request, &Quiet).unwrap_or_else(|e| panic!("{e}")).certificate;
     assert_eq!(c.adversary.as_ref().map(|a| a.runs), Some(8));
     for name in ["adversarial runs", "region's bounds"] {

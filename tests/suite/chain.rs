@@ -9,7 +9,11 @@ use certify::num::mag::max_of;
 use certify::session::{self, InputChoice, Passes, Quiet, Request};
 use std::path::Path;
 
-fn request(model: &str) -> Request::new(model, InputChoice::Path(inputs))
+fn request(model: &str) -> Request {
+    let at = Path::new(env!("CARGO_MANIFEST_DIR")).join(model);
+    let inputs = if at.is_dir() { at.join("inputs.npz") } else { at.with_extension("inputs.npz") };
+    let model = if at.is_dir() { at.join("model.onnx") } else { at };
+    Request::new(model, InputChoice::Path(inputs))
 }
 
 #[test]

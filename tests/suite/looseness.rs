@@ -38,7 +38,7 @@ impl Subject {
         let values = runtime::eval(&graph).unwrap_or_else(|e| panic!("{name}: {e}"));
         let cotangents = runtime::backprop(&graph, &values, &seeds, &wanted).unwrap_or_else(|e| panic!("{name}: {e}"));
         let parameters: Vec<ValueId> = graph.parameters().collect();
-        let start = first_precision(&graph);
+        let start = first_precision(&graph, &seeds, &wanted);
         let found = exact(&graph, &seeds, &wanted, &[], &parameters, start, |e| {
             // every error known to a hundredth, or an exact zero
             e.gradients.iter().all(|(v, _)| {

@@ -16,6 +16,7 @@ mod laws;
 mod looseness;
 mod models;
 mod node_tests;
+mod odd;
 mod samples;
 #[cfg(unix)]
 mod webdriver;
