@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use certify::certificate::{ModelVerdict, Policy};
+use certify::certificate::ModelVerdict;
 use certify::session::{self, InputChoice, Quiet, Request};
 
 /// What can't be certified, and what the diagnostic has to say.
