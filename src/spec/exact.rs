@@ -1,10 +1,11 @@
 //! Enclosures by MPFR balls, at a precision that is raised until every question is decided.
 
 use super::growth::{Grown, Growth};
+use super::journal::Journal;
 use super::textbook::{self, left_fold};
 use crate::ir::{Array, ValueId};
 use crate::num::{Ball, Balls, Interval};
-use crate::ops::{Op, RevGraph, UNKNOWN_GATE, map};
+use crate::ops::{Op, PerOperand, RevGraph, UNKNOWN_GATE, map};
 use crate::seed::Seed;
 use rayon::prelude::*;
 
@@ -58,7 +59,7 @@ const LOOK: u32 = 256;
 
 /// log2 of the largest growth of a gradient's radius, in units of 2^−p of the gradient's largest entry.
 fn grown(graph: &RevGraph, seeds: &[Seed], wanted: &[bool]) -> Option<u32> {
-    let mut values = textbook::eval_leaving(graph, &Growth, |_, _, _| {}, |_, _| {});
+    let mut values = textbook::eval_leaving(graph, &Growth, |compute| compute(), |_, _, _| {}, |_, _| {});
     let mut growth = 0.0f64;
     textbook::backprop_leaving(
         graph,
@@ -66,6 +67,7 @@ fn grown(graph: &RevGraph, seeds: &[Seed], wanted: &[bool]) -> Option<u32> {
         &mut values,
         seeds,
         wanted,
+        |compute| compute(),
         |_, contributions| left_fold(&Growth, contributions),
         |v, _, cotangent| {
             let largest = |f: fn(&Grown) -> f64| cotangent.data.iter().map(f).fold(0.0f64, f64::max);
@@ -139,12 +141,28 @@ pub fn exact(
     keep: &[ValueId],
     gradients_of: &[ValueId],
     arithmetic: impl Into<Arithmetic>,
+    decided: impl FnMut(&Exact) -> bool,
+) -> Exact {
+    exact_with(graph, seeds, wanted, keep, gradients_of, arithmetic, None, decided)
+}
+
+/// As [`exact`], with what a journal knows already.
+#[allow(clippy::too_many_arguments)]
+pub fn exact_with(
+    graph: &RevGraph,
+    seeds: &[Seed],
+    wanted: &[bool],
+    keep: &[ValueId],
+    gradients_of: &[ValueId],
+    arithmetic: impl Into<Arithmetic>,
+    mut journal: Option<&mut Journal>,
     mut decided: impl FnMut(&Exact) -> bool,
 ) -> Exact {
     let arithmetic = arithmetic.into();
     let mut precision = arithmetic.start;
     loop {
-        let mut found = once(graph, seeds, wanted, keep, gradients_of, (arithmetic, precision));
+        let how = (arithmetic, precision);
+        let mut found = once(graph, seeds, wanted, keep, gradients_of, how, journal.as_deref_mut());
         if found.undecided == 0 && decided(&found) {
             return found;
         }
@@ -167,8 +185,13 @@ fn once(
     keep: &[ValueId],
     gradients_of: &[ValueId],
     (arithmetic, precision): (Arithmetic, u32),
+    mut journal: Option<&mut Journal>,
 ) -> Exact {
     let balls = arithmetic.balls(precision);
+    let mut step = |compute: &dyn Fn() -> PerOperand<Array<Ball>>| match journal.as_deref_mut() {
+        Some(j) => j.step(&balls, compute),
+        None => compute(),
+    };
     let mut gates: Vec<Vec<u32>> = vec![Vec::new(); graph.len()];
     let end = arithmetic.balls(last_precision(precision));
     let mut precise = needed(graph, wanted);
@@ -178,6 +201,7 @@ fn once(
     let mut values = textbook::eval_leaving(
         graph,
         &balls,
+        &mut step,
         |v, x, _| {
             if let Some(n) = graph.node(v) {
                 gates[v.index()] = n.op.gates(&balls, x);
@@ -209,6 +233,7 @@ fn once(
         &mut values,
         seeds,
         wanted,
+        step,
         |v, contributions| {
             if contributions.len() > 1 {
                 parts[v.index()] = contributions.iter().map(intervals).collect();

@@ -3,6 +3,8 @@
 
 pub mod exact;
 pub mod growth;
+pub mod journal;
 pub mod textbook;
 
-pub use exact::{Arithmetic, Exact, exact};
+pub use exact::{Arithmetic, Exact, exact, exact_with};
+pub use journal::Journal;

@@ -6,7 +6,7 @@
 
 use crate::ir::{Array, Node, ValueId, walk};
 use crate::num::Arith;
-use crate::ops::{Op, RevGraph, RevNode, map};
+use crate::ops::{Op, PerOperand, RevGraph, RevNode, map};
 use crate::seed::Seed;
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -31,10 +31,11 @@ where
 }
 
 /// As [`eval`], but leaves stay empty, and `through` gets hold of each value when the last of its
-/// readers has been evaluated.
+/// readers has been evaluated. `step` computes each node's value, or knows it already.
 pub fn eval_leaving<A: Arith>(
     graph: &RevGraph,
     a: &A,
+    mut step: impl FnMut(&dyn Fn() -> PerOperand<Array<A::S>>) -> PerOperand<Array<A::S>>,
     mut after: impl FnMut(ValueId, &[&Array<A::S>], &Array<A::S>),
     mut through: impl FnMut(ValueId, &mut Array<A::S>),
 ) -> Vec<Array<A::S>> {
@@ -47,7 +48,7 @@ pub fn eval_leaving<A: Arith>(
     for (k, n) in graph.nodes().iter().enumerate() {
         let lifted = operands(graph, a, &values, n);
         let x: Vec<&Array<A::S>> = lifted.iter().map(|x| &**x).collect();
-        let y = n.op.forward_spec(a, &x);
+        let y = step(&|| vec![Some(n.op.forward_spec(a, &x))]).pop().flatten().expect("a node has a value");
         after(graph.node_id(k), &x, &y);
         drop(lifted);
         values.push(y);
@@ -98,7 +99,8 @@ pub fn backprop<A: Arith>(
 }
 
 /// As [`backprop`] over the values of [`eval_leaving`]; hands value and cotangent over to `leave` when no
-/// rule will ask for them again; an empty array stays in `values`.
+/// rule will ask for them again; an empty array stays in `values`. `step` computes each node's
+/// contributions, or knows them already.
 ///
 /// What convolutions and matrix products contribute to leaves goes nowhere else: it is evaluated in `end`.
 pub fn backprop_leaving<A: Arith, R>(
@@ -107,6 +109,7 @@ pub fn backprop_leaving<A: Arith, R>(
     values: &mut [Array<A::S>],
     seeds: &[Seed],
     wanted: &[bool],
+    mut step: impl FnMut(&dyn Fn() -> PerOperand<Array<A::S>>) -> PerOperand<Array<A::S>>,
     mut total: impl FnMut(ValueId, Vec<Array<A::S>>) -> Array<A::S>,
     mut leave: impl FnMut(ValueId, Array<A::S>, Array<A::S>) -> R,
 ) -> Vec<Option<R>> {
@@ -117,18 +120,20 @@ pub fn backprop_leaving<A: Arith, R>(
         seeds.iter().map(|s| (s.value, lift(a, &s.cotangent))).collect(),
         |v, n, ybar, want| {
             let values = values.borrow();
-            let lifted = operands(graph, a, &values, n);
-            let x: Vec<&Array<A::S>> = lifted.iter().map(|x| &**x).collect();
-            let ends = |k: usize| is_contraction(&n.op) && graph.node(n.operands[k]).is_none();
-            let part =
-                |of_ends: bool| -> Vec<bool> { (0..want.len()).map(|k| want[k] && ends(k) == of_ends).collect() };
-            let (inner, outer) = (part(false), part(true));
-            let vjp = |a: &A, want: &[bool]| match want.contains(&true) {
-                true => n.op.vjp_spec(a, &x, &values[v.index()], ybar, want),
-                false => want.iter().map(|_| None).collect(),
-            };
-            let out = vjp(a, &inner).into_iter().zip(vjp(end, &outer));
-            Ok::<_, Infallible>(out.map(|(i, o)| i.or(o)).collect())
+            Ok::<_, Infallible>(step(&|| {
+                let lifted = operands(graph, a, &values, n);
+                let x: Vec<&Array<A::S>> = lifted.iter().map(|x| &**x).collect();
+                let ends = |k: usize| is_contraction(&n.op) && graph.node(n.operands[k]).is_none();
+                let part =
+                    |of_ends: bool| -> Vec<bool> { (0..want.len()).map(|k| want[k] && ends(k) == of_ends).collect() };
+                let (inner, outer) = (part(false), part(true));
+                let vjp = |a: &A, want: &[bool]| match want.contains(&true) {
+                    true => n.op.vjp_spec(a, &x, &values[v.index()], ybar, want),
+                    false => want.iter().map(|_| None).collect(),
+                };
+                let out = vjp(a, &inner).into_iter().zip(vjp(end, &outer));
+                out.map(|(i, o)| i.or(o)).collect()
+            }))
         },
         |v, contributions| Ok(total(v, contributions)),
         |v, ybar| {
