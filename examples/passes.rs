@@ -5,7 +5,7 @@
 
 use certify::bounds::{self, Evidence, add_bound};
 use certify::num::{Interval, Mag};
-use certify::ops::{Centre, map};
+use certify::ops::Centre;
 use certify::runtime;
 use certify::scale;
 use certify::seed::Seed;
@@ -23,6 +23,10 @@ fn main() {
         cotangents: Vec::new(),
         params: Vec::new(),
         freeze: vec!["*running*".into(), "zero".into(), "six".into()],
+        weights: None,
+        objective: None,
+        outputs: Vec::new(),
+        seed_masks: None,
         region: None,
         policy: Default::default(),
         reproduce: String::new(),
@@ -48,7 +52,7 @@ fn main() {
     times.sort_by(f64::total_cmp);
     let median = times[times.len() / 2];
     // the run's own values stand for the spec's: the bounds don't care
-    let points = |x: &[f32]| map(x.len(), |i| Interval::point(f64::from(x[i])));
+    let points = |x: &[f32]| -> Vec<Interval> { x.iter().map(|&x| Interval::point(f64::from(x))).collect() };
     let gates = |v: usize| {
         let id = certify::ir::ValueId(v as u32);
         graph.node(id).map_or_else(Vec::new, |n| {
