@@ -55,8 +55,12 @@ pub fn from_bytes(bytes: &[u8], file: &str, folder: &Path) -> Result<OnnxModel, 
     if graph.output.is_empty() {
         c.problem(Code::Malformed, "the graph has no outputs".into());
     }
-    let extra_nodes = extra.graph.map(|g| g.nodes).unwrap_or_default();
-    let graph = c.graph(graph, extra_nodes, &opsets, &[], 0);
+    let overlay::Graph { nodes: extra_nodes, inputs: typed } = extra.graph.unwrap_or_default();
+    let mut graph = c.graph(graph, extra_nodes, &opsets, &[], 0);
+    for info in &mut graph.inputs {
+        let kind = typed.iter().find(|v| v.name == info.name).and_then(|v| v.kind.as_ref()).and_then(|k| k.name());
+        info.dtype = kind.map(DType::Other).or(info.dtype);
+    }
     let mut functions = BTreeMap::new();
     for (f, more) in proto.functions.into_iter().zip(extra.functions) {
         let key = (normal(f.domain.as_deref().unwrap_or("")), f.name.clone().unwrap_or_default());
@@ -366,7 +370,7 @@ mod tests {
         let node = overlay::Node { metadata: vec![entry] };
         let default = pb::AttributeProto { name: "alpha".into(), r#type: 1, f: 0.5, ..Default::default() };
         let extra = overlay::Model {
-            graph: Some(overlay::Graph { nodes: vec![node] }),
+            graph: Some(overlay::Graph { nodes: vec![node], inputs: Vec::new() }),
             functions: vec![overlay::Function { nodes: vec![], defaults: vec![default] }],
         };
         let mut proto = model();

@@ -49,11 +49,25 @@ impl Inputs {
         Inputs::check(arrays, model, Source::Archive(file), hex(&Sha256::digest(&bytes)))
     }
 
+    /// Inputs that no array can stand for.
+    fn refused(model: &OnnxModel) -> Result<(), Diagnostics> {
+        let mut problems = Diagnostics::default();
+        for info in &model.graph.inputs {
+            if let Some(DType::Other(what)) = info.dtype {
+                let what = format!("input \"{}\" is of type {what}", info.name);
+                let note = "only tensors of numbers and truth values are certified";
+                problems.push(Diagnostic::new(Code::Type, what).file(&model.file).note(note));
+            }
+        }
+        problems.into_result(())
+    }
+
     /// The k-th file belongs to the k-th input that isn't an initializer.
     fn folder(path: &Path, model: &OnnxModel) -> Result<Inputs, Diagnostics> {
         let mut problems = Diagnostics::default();
         let mut hash = Sha256::new();
         let mut arrays = Vec::new();
+        Inputs::refused(model)?;
         for (k, info) in model.graph.inputs.iter().enumerate() {
             let file = path.join(format!("input_{k}.pb"));
             let name = file.display().to_string();
@@ -81,6 +95,7 @@ impl Inputs {
     /// Sizes that the model leaves open come from `sizes` by their name, else 2 for the first
     /// dimension, 8 for those of sequences and 32 for those of images.
     pub fn synthetic(model: &OnnxModel, seed: u64, sizes: &BTreeMap<String, usize>) -> Result<Inputs, Diagnostics> {
+        Inputs::refused(model)?;
         let mut problems = Diagnostics::default();
         let bounds = hints::index_bounds(&model.graph);
         let mut arrays = Vec::new();

@@ -72,6 +72,9 @@ pub(super) fn cast(c: &mut Call) -> Done {
     if from == to {
         return c.alias(0, 0);
     }
+    if to == DType::F32 && matches!(from, DType::F16 | DType::BF16) && widened(c)? {
+        return Ok(());
+    }
     let data_only = !from.is_float() || from != DType::F32;
     if data_only || c.foldable()? {
         let x = c.known(0)?;
@@ -91,6 +94,27 @@ pub(super) fn cast(c: &mut Call) -> Done {
     let y = fold::cast(&x, to)?;
     c.set_known(0, y);
     Ok(())
+}
+
+/// A stored 16-bit tensor is read as FLOAT, which is exact: what is trained is the tensor itself, under
+/// its own name. Says whether operand 0 is one.
+fn widened(c: &mut Call) -> Result<bool, Problem> {
+    let operand = c.operand(0)?;
+    let name = c.low.resolve(&operand).to_string();
+    if let Some(first) = c.low.widened.get(&name).cloned() {
+        c.alias_name(0, &first)?;
+        return Ok(true);
+    }
+    let value = c.low.value(&name)?.clone();
+    let stored = matches!(value.source, Source::Initializer | Source::ConstantNode | Source::Input);
+    let (true, Some(host), Some(output)) = (stored, &value.host, c.node.outputs.first().cloned()) else {
+        return Ok(false);
+    };
+    let host = Some(Arc::new(fold::cast(host, DType::F32)?));
+    c.low.widened.insert(name.clone(), output.clone());
+    c.low.shown.insert(output, name);
+    super::movement::set_value(c, 0, Value { host, ..value });
+    Ok(true)
 }
 
 /// Result 0 is what it is: there is no arithmetic behind it that the graph could repeat.

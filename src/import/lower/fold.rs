@@ -86,7 +86,11 @@ pub(super) fn arithmetic(op: Arithmetic, a: &HostTensor, b: &HostTensor) -> Resu
                 A::Sub => $x - $y,
                 A::Mul => $x * $y,
                 A::Div => $x / $y,
-                A::Mod | A::Fmod => $x % $y,
+                A::Fmod => $x % $y,
+                A::Mod => {
+                    let r = $x % $y;
+                    if r != 0.0 && (r < 0.0) != ($y < 0.0) { r + $y } else { r }
+                }
                 A::Min => {
                     if $x < $y || $x.is_nan() {
                         $x

@@ -12,6 +12,8 @@ fn split(c: &mut Call, k: usize, heads: usize) -> Result<ValueId, Problem> {
     let x = c.graph(k)?;
     let s = c.sizes(x);
     let [b, t, width] = s[..] else { return Err(format!("operand {k} of shape {s:?}").into()) };
+    // one number for all heads
+    let heads = if width == 1 { 1 } else { heads };
     if heads == 0 || width % heads != 0 {
         return Err(invalid(format!("{heads} heads of {width} entries")));
     }
@@ -66,8 +68,8 @@ pub(super) fn linear_attention(c: &mut Call) -> Done {
         let (kt, vt, qt) = (entry(c, k, t)?, entry(c, v, t)?, entry(c, q, t)?);
         if let Some(g) = decay {
             let g = entry(c, g, t)?;
-            let width = c.sizes(g)[2];
-            let g = c.reshape(g, vec![b, hk, width, 1])?;
+            let (own, width) = (c.sizes(g)[1], c.sizes(g)[2]);
+            let g = c.reshape(g, vec![b, own, width, 1])?;
             let keep = c.smooth(Elementary::Exp, g)?;
             state = c.binary(ops::Mul, state, keep)?;
         }
@@ -78,8 +80,8 @@ pub(super) fn linear_attention(c: &mut Call) -> Done {
             let held = product(c, row, state)?;
             let new = c.emit(ops::Sub, &[value, held])?;
             let rate = entry(c, beta, t)?;
-            let width = c.sizes(rate)[2];
-            let rate = c.reshape(rate, vec![b, hk, 1, width])?;
+            let (own, width) = (c.sizes(rate)[1], c.sizes(rate)[2]);
+            let rate = c.reshape(rate, vec![b, own, 1, width])?;
             value = c.binary(ops::Mul, new, rate)?;
         }
         let update = c.binary(ops::Mul, column, value)?;

@@ -9,7 +9,7 @@
 use super::call::{Call, Done, Problem};
 use super::elementwise::pieces;
 use super::fold::{self, Arithmetic, Comparison};
-use crate::data::HostTensor;
+use crate::data::{DType, HostTensor};
 use crate::error::Code;
 use crate::ir::ValueId;
 use crate::ops::{self, Piecewise};
@@ -129,12 +129,29 @@ pub(super) fn not(c: &mut Call) -> Done {
 
 pub(super) fn modulo(c: &mut Call) -> Done {
     let op = if c.flag("fmod", false)? { Arithmetic::Fmod } else { Arithmetic::Mod };
-    let (a, b) = (c.known(0)?, c.known(1)?);
-    if a.dtype.is_float() && op == Arithmetic::Mod {
-        return Err(Problem::found(Code::Attribute, "Mod of floats needs fmod = 1"));
-    }
+    let known = |k: usize| c.known(k).map_err(|p| p.note("Mod jumps where the quotient is a whole number"));
+    let (a, b) = (known(0)?, known(1)?);
     let y = fold::arithmetic(op, &a, &b)?;
-    c.set_known(0, y);
+    let (Some(x), Some(d), false) = (a.as_f32(), b.as_f32(), a.dtype != DType::F32 || !c.forced && c.foldable()?)
+    else {
+        c.set_known(0, y);
+        return Ok(());
+    };
+    // a − q·b with the whole number q, which is constant between the jumps: exactly (a − y)/b
+    let wide = |v: &[f32], shape: &[usize]| HostTensor::f64(shape.to_vec(), v.iter().map(|&x| f64::from(x)).collect());
+    let (a64, b64) = (wide(x, &a.shape), wide(d, &b.shape));
+    let difference = fold::arithmetic(Arithmetic::Sub, &a64, &fold::cast(&y, DType::F64)?)?;
+    let q = fold::arithmetic(Arithmetic::Div, &difference, &b64)?;
+    let q = fold::cast(&fold::function(fold::Function::Round, &q)?, DType::F32)?;
+    let data = q.as_f32().unwrap_or(&[]).to_vec();
+    if let Some(bad) = data.iter().find(|q| !(q.abs() <= 16_777_216.0)) {
+        return Err(Problem::found(Code::Domain, format!("a quotient of {bad}, at most 2^24 is supported")));
+    }
+    let (a, b) = (c.graph(0)?, c.graph(1)?);
+    let q = c.tensor("whole quotient", q.shape, data);
+    let part = c.binary(ops::Mul, q, b)?;
+    let y = c.binary(ops::Sub, a, part)?;
+    c.set(0, y);
     Ok(())
 }
 

@@ -118,6 +118,9 @@ pub(super) struct Lowering<'m> {
     inner: usize,
     /// Masks and random numbers drawn, by the node they belong to.
     drawn: Vec<(String, HostTensor)>,
+    /// Results that are 16-bit tensors read as FLOAT, by the name of the tensor, and the other way round.
+    widened: HashMap<String, String>,
+    shown: HashMap<String, String>,
 }
 
 impl<'m> Lowering<'m> {
@@ -171,6 +174,8 @@ impl<'m> Lowering<'m> {
             nesting: 0,
             inner: 0,
             drawn: Vec::new(),
+            widened: HashMap::new(),
+            shown: HashMap::new(),
         }
     }
 
@@ -287,7 +292,14 @@ impl<'m> Lowering<'m> {
             }
             self.visit(node, true);
             self.depth -= 1;
-            return self.value(name)?.graph.ok_or(Problem::Operand);
+            let what = || format!("what {} of constants gives is data, not a value with a derivative", node.op);
+            return match self.value(name)?.graph {
+                Some(id) => Ok(id),
+                // its data stands for it: nothing that the graph could repeat
+                None => {
+                    Err(Problem::found(Code::Unsupported, what()).note(format!("value \"{name}\" is needed as FLOAT")))
+                }
+            };
         }
         let id = self.leaf(name, &value.source, &host, reader)?;
         if let Some(v) = self.values.get_mut(name) {
@@ -305,6 +317,7 @@ impl<'m> Lowering<'m> {
         reader: Option<&Node>,
     ) -> Result<ValueId, Problem> {
         let Data::F32(data) = &host.data else { return Err(Problem::Operand) };
+        let name = &self.shown.get(name).cloned().unwrap_or_else(|| name.to_string());
         let (kind, reason) = self.kind(name, source, host);
         if let Some(at) = data.iter().position(|x| !x.is_finite()) {
             let what = format!("\"{name}\" holds {} at flat position {at}", data[at]);
@@ -313,9 +326,9 @@ impl<'m> Lowering<'m> {
             );
         }
         let tensor = Tensor::new(host.shape.clone(), data.clone());
-        let id = self.builder.leaf(Leaf { name: name.to_string(), kind, tensor });
+        let id = self.builder.leaf(Leaf { name: name.clone(), kind, tensor });
         let layer = reader.map(Node::layer).unwrap_or_default();
-        self.leaves.push(LeafInfo { id, name: name.to_string(), kind, reason, shape: host.shape.clone(), layer });
+        self.leaves.push(LeafInfo { id, name: name.clone(), kind, reason, shape: host.shape.clone(), layer });
         Ok(id)
     }
 

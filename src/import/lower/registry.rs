@@ -359,10 +359,33 @@ pub(super) fn find(domain: &str, op: &str, opset: i64) -> Result<&'static Form, 
     let what = match forms.first() {
         Some(first) if opset < first.since => format!("operator {op} exists from operator set {} on", first.since),
         Some(_) => format!("operator {op} no longer exists in operator set {opset}"),
-        None if domain.is_empty() => format!("operator {op} has no rules"),
+        None if domain.is_empty() => match reason(op) {
+            Some(why) => format!("operator {op} has no rules: {why}"),
+            None => format!("operator {op} has no rules"),
+        },
         None => format!("operator {op} of domain \"{domain}\" has no rules"),
     };
     Err(Box::new(Diagnostic::new(Code::Unsupported, what).help("`certify ops` lists the operators with rules")))
+}
+
+/// Why operators of ONNX have no rules.
+fn reason(op: &str) -> Option<&'static str> {
+    Some(match op {
+        "ConvInteger" | "MatMulInteger" | "QLinearConv" | "QLinearMatMul" => "it computes with integers",
+        "QuantizeLinear" | "DynamicQuantizeLinear" => "rounding to integers has no derivative",
+        "NonMaxSuppression" | "Unique" => {
+            "which entries it picks depends on comparisons of data, and so does its shape"
+        }
+        "ImageDecoder" => "it decodes files",
+        "StringConcat" | "StringNormalizer" | "StringSplit" | "RegexFullMatch" | "TfIdfVectorizer" => {
+            "it works on text"
+        }
+        "Optional" | "OptionalGetElement" | "OptionalHasElement" | "SequenceMap" => {
+            "optional values and maps over sequences aren't supported"
+        }
+        "Multinomial" => "it draws classes at random, which has no derivative",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
