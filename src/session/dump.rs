@@ -33,10 +33,15 @@ pub fn files(lowered: &Lowered, p: &Passes) -> Vec<(&'static str, Vec<(String, H
         .iter()
         .zip(&p.exact.kept)
         .map(|((n, v), (_, b))| (n.clone(), midpoints(Some(b), graph.shape(*v))));
-    vec![
+    let mut all = vec![
         ("runtime.npz", runtime),
         ("spec.npz", spec),
         ("outputs_runtime.npz", outputs.chain(exact.clone()).collect()),
         ("outputs_spec.npz", outputs_spec.chain(exact).collect()),
-    ]
+    ];
+    // what random operators drew, by the node it belongs to
+    if !lowered.drawn.is_empty() {
+        all.push(("masks.npz", lowered.drawn.clone()));
+    }
+    all
 }

@@ -567,6 +567,8 @@ fn ops_and_explain_know_the_registry() {
         let row = |l: &str| l.split_whitespace().next() == Some(&name) && form.attributes.iter().all(|a| l.contains(a));
         assert!(ops.out.lines().any(row), "{} in\n{}", form.op, ops.out);
     }
+    let readme = fs::read_to_string(crate_file("README.md")).expect("readable");
+    assert!(readme.contains(&ops.out), "README.md lacks the table that `certify ops` prints");
     for (name, _) in certify::ops::Op::REGISTRY {
         let run = certify(dir.path(), &["explain", name]);
         assert!(run.status == 0 && run.out.contains("## Definition") && run.out.contains("## VJP"), "{name}");

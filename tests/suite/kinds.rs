@@ -232,3 +232,147 @@ fn inference_graphs_take_a_loss() {
         assert_eq!(inputs, target);
     }
 }
+
+/// The certificate of a copy of a request.
+fn with(r: &Request, change: impl FnOnce(&mut Request)) -> Certificate {
+    let mut r = r.clone();
+    change(&mut r);
+    certified(&r).certificate
+}
+
+#[test]
+fn losses_are_what_their_names_say() {
+    let Some(root) = corpus::folder() else { return };
+    let mut r = request(&root.join("models/lunarlander.onnx"));
+    r.outputs = vec!["output".into()];
+    let scores = certified(&r).dump;
+    let (_, outputs) = scores.iter().find(|(n, _)| *n == "outputs_spec.npz").expect("outputs");
+    let certify::data::Data::F64(x) = &outputs[0].1.data else { panic!("binary64 midpoints") };
+    r.outputs.clear();
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = certify::import::read(&r.model).unwrap_or_else(|e| panic!("{e}"));
+    let inputs = r.inputs.read(&model).unwrap_or_else(|e| panic!("{e}"));
+    let target = [1.0f32, 0.0, 1.0, 0.5];
+    let sum: f64 = x.iter().map(|v| v.exp()).sum();
+    let pairs = || x.iter().zip(target).map(|(x, t)| (*x, f64::from(t)));
+    let wanted = [
+        ("cross-entropy", sum.ln() - x[2]),
+        ("nll", -x[2]),
+        ("mse", pairs().map(|(x, t)| (x - t) * (x - t)).sum::<f64>() / 4.0),
+        ("bce-logits", pairs().map(|(x, t)| x.max(0.0) - x * t + (-x.abs()).exp().ln_1p()).sum::<f64>() / 4.0),
+        ("sum", x.iter().sum()),
+    ];
+    for (kind, value) in wanted {
+        let mut arrays = inputs.values.clone();
+        match kind {
+            "cross-entropy" | "nll" => arrays.push(("labels".into(), HostTensor::i64(vec![1], vec![2]))),
+            "mse" | "bce-logits" => arrays.push(("target".into(), HostTensor::f32(vec![1, 4], target.to_vec()))),
+            _ => {}
+        }
+        let file = folder.path().join("inputs.npz");
+        std::fs::write(&file, npz::write(&arrays).expect("an archive")).expect("written");
+        let c = with(&r, |r| {
+            r.inputs = InputChoice::Path(file);
+            r.objective = Some(kind.parse().expect("a loss"));
+        });
+        let loss = c.loss[0].spec;
+        // the scores that the loss is computed from are midpoints, rounded to binary64
+        assert!((loss.lo() - value).abs() <= 1e-12 * value.abs().max(1.0), "{kind}: {loss:?} {value}");
+        assert_eq!(c.gradients.len(), 6);
+    }
+}
+
+#[test]
+fn weights_come_from_any_of_four_kinds_of_file() {
+    let Some(root) = corpus::folder() else { return };
+    let set = root.join("ort_artifacts/mlp_ce_sgd");
+    let (tensors, _) = weights::read(&set.join("checkpoint")).unwrap_or_else(|e| panic!("{e}"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let (archive, safe) = (folder.path().join("weights.npz"), folder.path().join("weights.safetensors"));
+    std::fs::write(&archive, npz::write(&tensors).expect("an archive")).expect("written");
+    // safetensors: the length of a JSON header, the header, then the data
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, t) in &tensors {
+        let begin = data.len();
+        t.as_f32().expect("FLOAT").iter().for_each(|x| data.extend(x.to_le_bytes()));
+        let entry = serde_json::json!({"dtype": "F32", "shape": t.shape, "data_offsets": [begin, data.len()]});
+        header.insert(name.clone(), entry);
+    }
+    let header = serde_json::Value::Object(header).to_string();
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &data].concat();
+    std::fs::write(&safe, bytes).expect("written");
+    let r = request(&set.join("eval_model.onnx"));
+    let files = [set.join("checkpoint"), set.join("forward.onnx"), archive, safe];
+    let all = files.map(|f| with(&r, |r| r.weights = Some(f)));
+    for c in &all {
+        assert_eq!((c.verdict, c.gradients.len()), (ModelVerdict::Certified, 4), "{:?}", c.warnings);
+        assert_eq!(c.gradients, all[0].gradients);
+        assert_eq!(c.model.files.iter().filter(|f| f.role == "weights" && f.sha256.len() == 64).count(), 1);
+    }
+    // a file without the weights
+    let other = root.join("ort_artifacts/cnn_ce_adamw/checkpoint");
+    let mut wrong = r.clone();
+    wrong.weights = Some(other);
+    assert!(session::certify(&wrong, &Quiet).is_err());
+}
+
+#[test]
+fn masks_are_drawn_once_recorded_and_hashed() {
+    let odd = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/odd");
+    let mut r = request(&odd.join("dropout.onnx"));
+    r.inputs = InputChoice::Path(odd.join("dropout.npz"));
+    r.seed_masks = None;
+    let text = session::certify(&r, &Quiet).expect_err("nothing to draw from").to_string();
+    assert!(text.contains("Dropout draws at random") && text.contains("--seed-masks"), "{text}");
+    let seeded = |n: u64| {
+        let mut r = r.clone();
+        r.seed_masks = Some(n);
+        certified(&r)
+    };
+    let hash = |o: &Outcome| {
+        let file = o.certificate.model.files.iter().find(|f| f.role == "masks").expect("the masks are hashed");
+        file.sha256.clone()
+    };
+    let (one, again, other) = (seeded(3), seeded(3), seeded(4));
+    assert_eq!(hash(&one), hash(&again));
+    assert_eq!(one.certificate.gradients, again.certificate.gradients);
+    assert_ne!(hash(&one), hash(&other));
+    assert_ne!(one.certificate.loss, other.certificate.loss);
+    let (_, masks) = one.dump.iter().find(|(n, _)| *n == "masks.npz").expect("the masks are stored");
+    let bits = masks[0].1.as_bool().expect("BOOL");
+    assert!(bits.contains(&true) && bits.contains(&false));
+}
+
+#[test]
+fn patterns_choose_what_is_a_parameter() {
+    let Some(root) = corpus::folder() else { return };
+    let mut r = request(&root.join("models/lunarlander.onnx"));
+    r.objective = Some("sum".parse().expect("a loss"));
+    let names = |c: &Certificate| c.gradients.iter().map(|g| g.name.clone()).collect::<Vec<_>>();
+    let all = names(&with(&r, |_| {}));
+    let some = names(&with(&r, |r| r.freeze = vec![all[0].clone(), format!("{}*", all[1])]));
+    assert_eq!(some, all[2..]);
+    let more = names(&with(&r, |r| r.params = vec!["inp?t".into()]));
+    assert!(more.contains(&"input".to_string()) && more.len() == all.len() + 1, "{more:?}");
+}
+
+#[test]
+fn what_an_exporter_lost_is_said_loudly() {
+    let Some(root) = corpus::folder() else { return };
+    let model = root.join("torch_exports/cnn_ce_ls_dynamo.onnx");
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = std::process::Command::new(env!("CARGO_BIN_EXE_certify"))
+        .current_dir(folder.path())
+        .arg(&model)
+        .args(["--random", "1", "--seed-masks", "7", "--certificate", "c.json", "--report", "r.html"])
+        .output()
+        .expect("it starts");
+    let terminal = [out.stdout, out.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat();
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect("written");
+    let c = Certificate::from_json(&read("c.json")).unwrap_or_else(|e| panic!("{}", e.what));
+    let report = read("r.html");
+    for what in ["batch normalization", "label smoothing"] {
+        assert!(c.warnings.iter().any(|w| w.contains(what)), "{what}: {:?}", c.warnings);
+        assert!(report.contains(what) && terminal.contains(what), "{what}\n{terminal}");
+    }
+}

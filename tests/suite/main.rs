@@ -16,5 +16,6 @@ mod laws;
 mod looseness;
 mod models;
 mod node_tests;
+mod odd;
 #[cfg(unix)]
 mod webdriver;

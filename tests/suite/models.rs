@@ -62,4 +62,6 @@ fn lost_batch_normalizations_are_warned_about() {
     assert_eq!(warned("arch_unet_dynamo.onnx"), 1);
     assert_eq!(warned("cnn_ce_ts.onnx"), 0);
     assert_eq!(warned("mlp_ce_dynamo.onnx"), 0);
+    // its batch normalization, and its label smoothing
+    assert_eq!(warned("cnn_ce_ls_dynamo.onnx"), 2);
 }

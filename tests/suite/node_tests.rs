@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::corpus;
 use certify::bounds::{self, Evidence};
-use certify::data::Data;
+use certify::data::{Data, HostTensor};
 use certify::error::{Code, Diagnostics};
 use certify::import::{self, Inputs, Lowered, Options, Preparation, Seed};
 use certify::num::Mag;
@@ -36,8 +36,20 @@ enum Outcome {
 fn lower(dir: &Path) -> Result<Lowered, Diagnostics> {
     let model = import::open(&dir.join("model.onnx"), &Preparation::default())?;
     let inputs = Inputs::read(&dir.join("test_data_set_0"), &model)?;
-    // what random operators draw is no part of these tests, except where nothing is drawn
-    import::lower(&model, &inputs, &Options { seed: Seed::None, ..Options::default() })
+    // the mask that a case's reference drew is that of its stored output, or shows in its zeros
+    let mut drawn = Vec::new();
+    for node in model.graph.nodes.iter().filter(|n| n.op == "Dropout" && n.inputs.len() == 3) {
+        let k = usize::from(node.outputs.len() > 1);
+        let bytes = std::fs::read(dir.join(format!("test_data_set_0/output_{k}.pb"))).unwrap_or_default();
+        let Ok((_, t)) = import::tensor::decode_file(&bytes, dir) else { continue };
+        let mask = match &t.data {
+            Data::Bool(v) => v.clone(),
+            Data::F32(v) => v.iter().map(|&x| x != 0.0).collect(),
+            _ => continue,
+        };
+        drawn.push((node.label().to_string(), HostTensor::bool(t.shape, mask)));
+    }
+    import::lower(&model, &inputs, &Options { seed: Seed::None, drawn, ..Options::default() })
 }
 
 /// The tolerance of ONNX's own runner, |a − b| ≤ 1e-7 + 1e-3·|b|, with 1e-7 of the largest entry where

@@ -187,6 +187,15 @@ impl Call<'_, '_> {
         Ok(host)
     }
 
+    /// Operand k as places that the graph differentiates by as well: known, and maybe a parameter.
+    pub fn known_places(&self, k: usize) -> Result<Arc<HostTensor>, Problem> {
+        let name = self.operand(k)?;
+        self.value(k)?.host.ok_or_else(|| {
+            let note = "which entries are read depends on floating-point data";
+            unsupported(format!("operand {k} (\"{name}\") must be known before the run")).note(note)
+        })
+    }
+
     /// Is operand k import-time data?
     pub fn has_host(&self, k: usize) -> Result<bool, Problem> {
         Ok(self.value(k)?.host.is_some())

@@ -7,6 +7,7 @@ use super::fold::{self, Arithmetic, Function};
 use crate::data::DType;
 use crate::error::Code;
 use crate::import::index::{broadcast_shape, expand};
+use crate::import::value::Source;
 use crate::ir::{Index, ValueId};
 use crate::num::{Elementary, Pieces, Ties};
 use crate::ops::{self, Op, Piecewise, Smooth};
@@ -138,6 +139,13 @@ pub(super) fn stepwise(c: &mut Call) -> Done {
         "Round" => Function::Round,
         _ => Function::Sign,
     };
+    // zero derivative, and no rounding: what is known is data
+    if decided(c)? {
+        let y = fold::function(f, &*c.known(0)?)?;
+        c.set_known(0, y);
+        super::constant::exact(c);
+        return Ok(());
+    }
     if folded(c, f)? {
         return Ok(());
     }
@@ -150,6 +158,24 @@ pub(super) fn stepwise(c: &mut Call) -> Done {
         return c.done(y);
     }
     Err(unsupported(format!("{f:?} of floating-point data jumps at every whole number")))
+}
+
+/// Is the step on which operand 0 lies known before the run? That of constants is. Where one rounding
+/// lies behind a number, it is too unless the number is whole: rounding is monotonic, so a number that
+/// rounds to v < k for a whole k is below k itself.
+fn decided(c: &Call) -> Result<bool, Problem> {
+    let name = c.operand(0)?;
+    let value = c.low.value(&name)?;
+    let leaf = |s: &Source| matches!(s, Source::Exact | Source::Initializer | Source::ConstantNode);
+    let Some(v) = value.host.as_ref().and_then(|h| h.as_f32()) else { return Ok(false) };
+    Ok(match &value.source {
+        Source::Folded(node) => {
+            let once = matches!(node.op.as_str(), "Add" | "Sub" | "Mul" | "Div" | "Sqrt" | "Reciprocal");
+            let plain = node.inputs.iter().all(|i| c.low.value(i).is_ok_and(|v| leaf(&v.source)));
+            once && plain && v.iter().all(|x| x.fract() != 0.0)
+        }
+        source => leaf(source),
+    })
 }
 
 /// x for x > 0, else alpha·x.
@@ -262,6 +288,16 @@ pub(super) fn swiglu(c: &mut Call) -> Done {
     let gate = c.smooth(Elementary::Sigmoid, scaled)?;
     let swish = c.emit(ops::Mul, &[a, gate])?;
     let y = c.emit(ops::Mul, &[swish, b])?;
+    c.done(y)
+}
+
+/// Affine, an experimental operator of early converters: alpha·x + beta.
+pub(super) fn affine(c: &mut Call) -> Done {
+    let (alpha, beta) = (c.float("alpha", 1.0)?, c.float("beta", 0.0)?);
+    let x = c.x()?;
+    let scaled = c.scaled(x, "alpha", alpha)?;
+    let beta = c.scalar("beta", beta);
+    let y = c.binary(ops::Add, scaled, beta)?;
     c.done(y)
 }
 

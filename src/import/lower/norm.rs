@@ -314,3 +314,21 @@ pub(super) fn lrn(c: &mut Call) -> Done {
     c.set(0, y);
     Ok(())
 }
+
+/// ImageScaler, an experimental operator of early converters: scale·x + bias, one bias per channel.
+pub(super) fn image_scaler(c: &mut Call) -> Done {
+    let x = c.graph(0)?;
+    let shape = c.sizes(x);
+    let (_, channels, _) = spatial(&shape)?;
+    let scale = c.float("scale", 1.0)?;
+    let y = c.scaled(x, "scale", scale)?;
+    let bias = match c.node.attributes.get("bias") {
+        Some(crate::import::model::Attribute::Floats(v)) if v.iter().all(|x| x.is_finite()) => v.clone(),
+        _ => return Err(invalid("attribute \"bias\" isn't a list of floats")),
+    };
+    let bias = c.tensor("bias", vec![bias.len()], bias);
+    let bias = per_channel(c, bias, shape.len(), channels)?;
+    let y = c.binary(ops::Add, y, bias)?;
+    c.set(0, y);
+    Ok(())
+}

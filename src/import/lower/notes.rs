@@ -35,6 +35,11 @@ pub fn of(model: &OnnxModel) -> Vec<Note> {
             nodes.iter().filter(|n| evaluates(n)).collect(),
         );
     }
+    warn(
+        "PyTorch's newer exporter drops label smoothing: the loss in this file has none, so its gradients are not those \
+         of training",
+        nodes.iter().filter(|n| smoothed(n)).collect(),
+    );
     let trimmed =
         |n: &&Node| n.metadata.iter().any(|(k, v)| k.ends_with("rule_name") && v.contains("RemoveOptionalBias"));
     let trimmed: Vec<String> = nodes.iter().filter(trimmed).map(|n| n.label().to_string()).collect();
@@ -43,4 +48,20 @@ pub fn of(model: &OnnxModel) -> Vec<Note> {
         out.push(Note { warning: false, what: what.to_string(), nodes: trimmed });
     }
     out
+}
+
+/// Was this loss called with label smoothing? The exporter keeps the call:
+/// `cross_entropy_loss.default](args = (%x, %y, None, 1, -100, 0.1), kwargs = {})`.
+fn smoothed(n: &Node) -> bool {
+    let Some(call) = n.metadata.get("pkg.torch.onnx.fx_node").filter(|c| c.contains("cross_entropy_loss")) else {
+        return false;
+    };
+    let between = |from: &str, to: &str| call.split_once(from).and_then(|(_, r)| r.split_once(to)).map(|(a, _)| a);
+    let number = |s: &str| s.trim().parse::<f64>().is_ok_and(|x| x != 0.0);
+    let sixth = between("args = (", ")").and_then(|a| a.split(',').nth(5));
+    let named = call.split_once("label_smoothing").map(|(_, r)| {
+        let r = r.trim_start_matches([':', '=', '\'', ' ']);
+        &r[..r.find([',', '}', ')']).unwrap_or(r.len())]
+    });
+    sixth.is_some_and(number) || named.is_some_and(number)
 }

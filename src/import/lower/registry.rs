@@ -155,6 +155,9 @@ static FORMS: &[Form] = forms! {
     "GroupNormalization" 21..now &["epsilon", "num_groups", "stash_type"], norm::group_norm;
     "MeanVarianceNormalization" 9..now &["axes"], norm::mean_variance;
     "LpNormalization" 7..now &["axis", "p"], norm::lp_norm;
+    "Affine" 7..now &["alpha", "beta"], e::affine;
+    "Crop" 7..now &["border", "scale"], select::crop;
+    "ImageScaler" 7..now &["bias", "scale"], norm::image_scaler;
     "LRN" 7..now &["alpha", "beta", "bias", "size"], norm::lrn;
     "Dropout" 7..11 &["ratio"], norm::dropout;
     "Dropout" 12..now &["seed"], draw::dropout;

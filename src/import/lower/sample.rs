@@ -230,7 +230,7 @@ pub(super) fn grid_sample(c: &mut Call) -> Done {
     if shape[2..].iter().any(|&n| n == 0 || n > 1 << 24) {
         return Err(unsupported(format!("data of shape {shape:?}")));
     }
-    let known = c.known(1).map_err(|p| p.note("which entries are read depends on the grid"))?;
+    let known = c.known_places(1)?;
     let values = known.as_f32().ok_or_else(|| unsupported(format!("a grid of {}", known.dtype)))?.to_vec();
     if let Some(bad) = values.iter().find(|v| v.is_nan() || v.abs() > 1e6) {
         return Err(unsupported(format!("a grid with {bad}")));
@@ -328,7 +328,7 @@ pub(super) fn deform_conv(c: &mut Call) -> Done {
     if so != wanted {
         return Err(format!("offsets of shape {so:?} where {wanted:?} is needed").into());
     }
-    let known = c.known(2).map_err(|p| p.note("which entries are read depends on the offsets"))?;
+    let known = c.known_places(2)?;
     let offsets = known.as_f32().ok_or_else(|| unsupported(format!("offsets of {}", known.dtype)))?.to_vec();
     if let Some(bad) = offsets.iter().find(|v| v.is_nan() || v.abs() > 1e6) {
         return Err(unsupported(format!("an offset of {bad}")));

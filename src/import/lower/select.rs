@@ -68,6 +68,38 @@ pub(super) fn center_crop_pad(c: &mut Call) -> Done {
     c.moved(out, index)
 }
 
+/// Crop, an experimental operator of early converters: images less left, top, right and bottom border,
+/// or a part of a given size.
+pub(super) fn crop(c: &mut Call) -> Done {
+    let shape = c.shape(0)?;
+    let [n, channels, height, width] = shape[..] else {
+        return Err(format!("shape {shape:?} where [N, C, H, W] is needed").into());
+    };
+    let border = match c.ints("border")? {
+        Some(b) if b.len() == 4 => sizes(&b)?,
+        other => return Err(invalid(format!("attribute \"border\" is {other:?}"))),
+    };
+    let (left, top) = (border[0], border[1]);
+    let (rows, cols) = match c.ints("scale")? {
+        Some(s) if s.len() == 2 => {
+            let s = sizes(&s)?;
+            (Some(s[0]), Some(s[1]))
+        }
+        Some(s) => return Err(invalid(format!("attribute \"scale\" is {s:?}"))),
+        None => (height.checked_sub(top + border[3]), width.checked_sub(left + border[2])),
+    };
+    let (Some(rows), Some(cols)) = (rows, cols) else {
+        return Err(format!("borders {border:?} of an image of {height} × {width}").into());
+    };
+    if top + rows > height || left + cols > width {
+        return Err(format!("{rows} × {cols} entries of an image of {height} × {width}").into());
+    }
+    let out = vec![n, channels, rows, cols];
+    let own = strides(&shape);
+    let index = from_fn(&out, |at| Some(at[0] * own[0] + at[1] * own[1] + (at[2] + top) * own[2] + at[3] + left));
+    c.moved(out, index)
+}
+
 /// ReverseSequence: the first entries of every sequence in reverse, the rest as they are.
 pub(super) fn reverse_sequence(c: &mut Call) -> Done {
     let shape = c.shape(0)?;
