@@ -10,6 +10,7 @@ pub mod error;
 pub mod gate;
 pub mod import;
 pub mod ir;
+pub mod limits;
 pub mod link;
 pub mod num;
 pub mod ops;

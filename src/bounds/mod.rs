@@ -9,7 +9,7 @@ pub mod measured;
 pub mod region;
 
 use crate::ir::{Tensor, ValueId, walk};
-use crate::num::format::{LARGEST, U};
+use crate::num::format::{largest, u};
 use crate::num::mag::max_of;
 use crate::num::{Interval, Mag, lemma};
 use crate::ops::{Approx, Bound, Centre, RevGraph, RevNode, map};
@@ -82,7 +82,7 @@ impl<'a> Evidence<'a> {
 // |x_S| + eps ≤ largest finite, and every intermediate of any order as well
 fn checked(mut b: Errors, peak: Mag, spec: &[Interval], centre: Centre) -> Errors {
     if centre == Centre::Spec {
-        let over = peak.get() > LARGEST || b.eps.iter().zip(spec).any(|(&e, s)| (s.mag() + e).get() > LARGEST);
+        let over = peak.get() > largest() || b.eps.iter().zip(spec).any(|(&e, s)| (s.mag() + e).get() > largest());
         if over {
             b.eps.fill(Mag::INFINITY);
             b.local = Mag::INFINITY;
@@ -270,7 +270,7 @@ pub fn add_bound(run: &[Tensor], spec: &[Vec<Interval>], errors: &[Errors], cent
                     let next = partial + c.data[i];
                     // adding an exact zero rounds nothing
                     if partial != 0.0 && c.data[i] != 0.0 {
-                        rounding += U * Mag::of_f32(next);
+                        rounding += u() * Mag::of_f32(next);
                     }
                     partial = next;
                 }
@@ -281,7 +281,7 @@ pub fn add_bound(run: &[Tensor], spec: &[Vec<Interval>], errors: &[Errors], cent
                 let terms = mags.iter().filter(|m| !m.is_zero()).count();
                 let total: Mag = mags.into_iter().sum();
                 // 3e38 + 3e38 − 3e38 overflows in one order and not in another
-                if total.get() > 0.999 * LARGEST { Mag::INFINITY } else { lemma::sum_any_order(terms, total) }
+                if total.get() > 0.999 * largest() { Mag::INFINITY } else { lemma::sum_any_order(terms, total) }
             }
         };
         (carried, local)

@@ -208,8 +208,12 @@ pub struct Certify {
     /// Limits, requirements and waivers (TOML); `certify policy init` writes a commented one
     #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
     pub policy: Option<PathBuf>,
+    /// Keep what the exact pass has found in a file, and go on from it when the run was ended; the file is
+    /// removed when all results are written
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub resume: Option<PathBuf>,
     /// Certify samples one by one: --inputs is a directory of archives, or one archive with several
-    #[arg(long, requires = "inputs", conflicts_with_all = ["report", "dump", "region", "adversary", "junit", "sarif", "in_toto"])]
+    #[arg(long, requires = "inputs", conflicts_with_all = ["report", "dump", "region", "adversary", "resume", "junit", "sarif", "in_toto"])]
     pub each: bool,
     /// How many entries of the first axis make a sample, where the model leaves it open
     #[arg(long, value_name = "N", requires = "each", value_parser = clap::value_parser!(u64).range(1..))]
@@ -360,6 +364,10 @@ pub struct RunArgs {
     /// Number of threads [default: one per processor]; results don't depend on it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// Memory that may be taken, such as 8G or 50% [default: 80% of what is there]; what needs more is
+    /// refused before it begins, with the estimate
+    #[arg(long, value_name = "SIZE", value_parser = crate::limits::parse)]
+    pub max_memory: Option<u64>,
     /// Show neither progress nor warnings
     #[arg(long, short)]
     pub quiet: bool,

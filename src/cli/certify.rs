@@ -3,7 +3,7 @@
 use super::args::Certify;
 use super::files::Files;
 use super::progress::Spinner;
-use super::{Exit, print, request, results, say, summary, threads};
+use super::{Exit, prepare, print, request, results, say, summary};
 use crate::certificate::ModelVerdict;
 use crate::data::npz;
 use crate::error::printable;
@@ -13,8 +13,9 @@ use crate::session::{self, Failure};
 
 pub(super) fn run(args: &Certify) -> Result<Exit, Failure> {
     let mut files = Files::new(args)?;
-    threads(&args.run)?;
-    let request = request::of(&args.graph, args.extras, args.policy.as_deref())?;
+    prepare(&args.run)?;
+    let mut request = request::of(&args.graph, args.extras, args.policy.as_deref())?;
+    request.resume.clone_from(&args.resume);
     let spinner = Spinner::new(args.run.quiet);
     let outcome = session::certify(&request, &spinner)?;
     let certificate = &outcome.certificate;
@@ -34,6 +35,10 @@ pub(super) fn run(args: &Certify) -> Result<Exit, Failure> {
     drop(spinner);
     let text = summary::of(certificate, &files.places());
     files.write()?;
+    if let Some(path) = &args.resume {
+        // done: nobody will go on from here
+        let _ = std::fs::remove_file(path);
+    }
     if !args.run.quiet {
         for w in &certificate.warnings {
             say(&format!("warning: {}\n", printable(w)));

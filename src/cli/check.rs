@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::args::{Check, ExtraArgs};
 use super::files::{on_stdout, standard};
 use super::progress::Spinner;
-use super::{Exit, print, request, results, say, threads};
+use super::{Exit, prepare, print, request, results, say};
 use crate::certificate::{Status, decimal};
 use crate::error::printable;
 use crate::gate::outputs::Findings;
@@ -15,7 +15,7 @@ use crate::session::Failure;
 pub(super) fn run(args: &Check) -> Result<Exit, Failure> {
     let renames: Vec<Rename> =
         args.renames.iter().map(|(from, to)| Rename { from: from.clone(), to: to.clone() }).collect();
-    threads(&args.run)?;
+    prepare(&args.run)?;
     let mut places = args.results.places();
     places.extend(args.json.as_deref().map(|p| ("--json", standard(p))));
     results::check(&places, &args.graph)?;

@@ -44,7 +44,7 @@ pub(super) fn run(args: &Diff) -> Result<Exit, Failure> {
 /// Reads a certificate, and refuses one that was changed after it was sealed.
 pub(super) fn read(path: &Path) -> Result<Certificate, Diagnostic> {
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path)
+    let text = crate::limits::read_to_string(path)
         .map_err(|e| Diagnostic::new(Code::Io, format!("the certificate can't be read: {e}")).file(&file))?;
     let c = Certificate::from_json(&text).map_err(|d| d.file(&file))?;
     if !c.sealed() {

@@ -24,7 +24,8 @@ impl Files {
         let report = args.report.as_deref().map(standard);
         let certificate = args.certificate.as_deref().map(standard);
         let mut taken = taken(&args.graph);
-        let own = [("--report", report.clone()), ("--certificate", certificate.clone())];
+        let resume = args.resume.clone();
+        let own = [("--report", report.clone()), ("--certificate", certificate.clone()), ("--resume", resume)];
         let own = own.into_iter().filter_map(|(f, p)| p.map(|p| (f, p)));
         for (flag, path) in &own.chain(args.results.places()).collect::<Vec<_>>() {
             if let Err(d) = place(path) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::args::{ExtraArgs, Inspect};
-use super::{Exit, print, request, threads};
+use super::{Exit, prepare, print, request};
 use crate::certificate::{Check, Status};
 use crate::error::{Code, Diagnostics, printable};
 use crate::import::{self, Inputs, Lowered, OnnxModel, Source};
@@ -14,7 +14,7 @@ use crate::seed::Seed;
 use crate::session::{self, Failure, Loaded, Request};
 
 pub(super) fn run(args: &Inspect) -> Result<Exit, Failure> {
-    threads(&args.run)?;
+    prepare(&args.run)?;
     environment::check()?;
     let mut graph = args.graph.clone();
     if graph.inputs.is_none() {

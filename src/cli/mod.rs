@@ -31,6 +31,7 @@ use clap::Parser;
 use self::args::{Cli, Command, PolicyCommand, RunArgs};
 use crate::certificate::EXIT_TOOL_BUG;
 use crate::error::{Code, Diagnostic};
+use crate::limits;
 use crate::session::Failure;
 
 /// How a command ended well.
@@ -130,8 +131,11 @@ fn remember_panics() {
     }));
 }
 
-/// Sets up the thread pool.
-fn threads(run: &RunArgs) -> Result<(), Diagnostic> {
+/// Sets the limit on memory, and sets up the thread pool.
+fn prepare(run: &RunArgs) -> Result<(), Diagnostic> {
+    if let Some(bytes) = run.max_memory {
+        limits::set(bytes);
+    }
     let Some(n) = run.threads else { return Ok(()) };
     rayon::ThreadPoolBuilder::new().num_threads(n.into()).build_global().map_err(|e| {
         Diagnostic::new(Code::Environment, format!("{n} threads can't be started: {e}"))

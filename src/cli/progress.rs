@@ -66,6 +66,10 @@ impl Progress for Spinner {
             let _ = sender.send(name.to_string());
         }
     }
+
+    fn warn(&self, what: &str) {
+        super::say(&format!("warning: {}\n", crate::error::printable(what)));
+    }
 }
 
 impl Drop for Spinner {

@@ -17,7 +17,7 @@ pub(super) fn run(certificate: &Path, to: &Path) -> Result<Exit, Failure> {
         return Err(Diagnostic::new(Code::Usage, "--report would overwrite the certificate").file(file).into());
     }
     files::place(to)?;
-    let text = std::fs::read_to_string(certificate)
+    let text = crate::limits::read_to_string(certificate)
         .map_err(|e| Diagnostic::new(Code::Io, format!("the certificate can't be read: {e}")).file(&file))?;
     let parsed = Certificate::from_json(&text).map_err(|d| d.file(&file))?;
     consistent(&parsed).map_err(|d| d.file(&file))?;

@@ -62,6 +62,7 @@ pub(super) fn of(args: &GraphArgs, extras: ExtraArgs, policy: Option<&Path>) -> 
         objective: args.loss.clone(),
         outputs: args.outputs.clone(),
         seed_masks: args.seed_masks,
+        resume: None,
         policy: decided_by,
         reproduce: reproduce(args, extras, policy),
     })
@@ -127,7 +128,7 @@ fn cotangent(value: &str) -> Result<Cotangent, Diagnostic> {
     if value == "ones" {
         return Ok(Cotangent::Ones);
     }
-    let bytes = std::fs::read(value).map_err(|e| {
+    let bytes = crate::limits::read(Path::new(value)).map_err(|e| {
         Diagnostic::new(Code::Io, format!("the cotangent can't be read: {e}"))
             .file(value)
             .help("a cotangent is \"ones\" or an npy file")

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::args::{Certify, ExtraArgs, Merge};
 use super::files::{identity, on_stdout, place, standard};
 use super::progress::Spinner;
-use super::{Exit, print, request, results, say, threads};
+use super::{Exit, prepare, print, request, results, say};
 use crate::certificate::{ModelVerdict, Num, decimal};
 use crate::error::{Code, Diagnostic, Diagnostics, printable};
 use crate::gate::samples::{self, SampleSet};
@@ -15,7 +15,7 @@ use crate::session::Failure;
 pub(super) fn run(args: &Certify) -> Result<Exit, Failure> {
     let places: Vec<_> = args.certificate.as_deref().map(|p| ("--certificate", standard(p))).into_iter().collect();
     results::check(&places, &args.graph)?;
-    threads(&args.run)?;
+    prepare(&args.run)?;
     let request = request::of(&args.graph, ExtraArgs::default(), args.policy.as_deref())?;
     let Some(path) = &args.graph.inputs else {
         return Err(Diagnostic::new(Code::Usage, "--each needs --inputs").into());
@@ -38,7 +38,7 @@ pub(super) fn merge(args: &Merge) -> Result<Exit, Failure> {
         if identity(path) == identity(&to) {
             problems.push(Diagnostic::new(Code::Usage, "--certificate would overwrite a shard").file(&file));
         }
-        let read = std::fs::read_to_string(path)
+        let read = crate::limits::read_to_string(path)
             .map_err(|e| Diagnostic::new(Code::Io, format!("the shard can't be read: {e}")).file(&file));
         match read.and_then(|text| SampleSet::from_json(&text, &file)) {
             Ok(set) => shards.push((file, set)),

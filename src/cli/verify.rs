@@ -4,15 +4,15 @@ use std::fmt::Write as _;
 
 use super::args::{ExtraArgs, GraphArgs, Verify};
 use super::progress::Spinner;
-use super::{Exit, print, request, threads};
+use super::{Exit, prepare, print, request};
 use crate::error::{Code, Diagnostic, printable};
 use crate::gate::verify::{Answer, Extent, verify};
 use crate::session::Failure;
 
 pub(super) fn run(args: Verify) -> Result<Exit, Failure> {
-    threads(&args.run)?;
+    prepare(&args.run)?;
     let file = args.certificate.display().to_string();
-    let text = std::fs::read_to_string(&args.certificate)
+    let text = crate::limits::read_to_string(&args.certificate)
         .map_err(|e| Diagnostic::new(Code::Io, format!("the certificate can't be read: {e}")).file(&file))?;
     let graph = GraphArgs::from(args.graph);
     let request = request::of(&graph, ExtraArgs::default(), args.policy.as_deref())?;

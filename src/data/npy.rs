@@ -85,7 +85,9 @@ impl Header {
         let (Some(descr), Some(fortran), Some(shape)) = (descr, fortran, shape) else {
             return Err(bad("descr, fortran_order and shape must all be there"));
         };
-        elements(&shape).ok_or_else(|| too_large(&shape))?;
+        let count = elements(&shape).ok_or_else(|| too_large(&shape))?;
+        // entries are held in at most 8 bytes
+        crate::limits::afford("the array", 8 * count as u64).map_err(|d| d.what)?;
         let (dtype, big_endian) = dtype(descr)?;
         Ok(Header { dtype, big_endian, fortran, shape })
     }

@@ -17,19 +17,24 @@ pub fn read(bytes: &[u8], file: &str) -> Result<Vec<(String, HostTensor)>, Diagn
         .map_err(|e| malformed(format!("not an npz archive: {e}")).help("write it with numpy.savez"))?;
     let mut out: Vec<(String, HostTensor)> = Vec::new();
     let mut problems = Diagnostics::default();
+    let mut held = 0;
     for i in 0..archive.len() {
-        match member(&mut archive, i) {
+        match member(&mut archive, i, held) {
             Ok((name, _)) if out.iter().any(|(n, _)| *n == name) => {
                 problems.push(malformed(format!("array \"{name}\" occurs twice")));
             }
-            Ok(pair) => out.push(pair),
+            Ok(pair) => {
+                held += 8 * pair.1.len() as u64;
+                out.push(pair);
+            }
             Err(what) => problems.push(malformed(what)),
         }
     }
     problems.into_result(out)
 }
 
-fn member(archive: &mut zip::ZipArchive<Cursor<&[u8]>>, i: usize) -> Result<(String, HostTensor), String> {
+/// The i-th array, when those before it take `held` bytes.
+fn member(archive: &mut zip::ZipArchive<Cursor<&[u8]>>, i: usize, held: u64) -> Result<(String, HostTensor), String> {
     let mut member = archive.by_index(i).map_err(|e| format!("member {i}: {e}"))?;
     let raw = String::from_utf8_lossy(member.name_raw()).into_owned();
     let name = raw.strip_suffix(".npy").unwrap_or(&raw).to_string();
@@ -37,6 +42,8 @@ fn member(archive: &mut zip::ZipArchive<Cursor<&[u8]>>, i: usize) -> Result<(Str
     if stated > MAX_MEMBER {
         return Err(format!("array \"{name}\" states {stated} bytes (at most {MAX_MEMBER} are accepted)"));
     }
+    crate::limits::afford(&format!("array \"{name}\", with those before it,"), held.saturating_add(stated))
+        .map_err(|d| d.what)?;
     // the stated size isn't trusted with memory: the buffer grows with what really comes
     let mut bytes = Vec::new();
     let read = member.by_ref().take(stated + 1).read_to_end(&mut bytes);

@@ -59,7 +59,7 @@ struct Waived {
 /// numbers out of range, days that don't exist.
 pub fn read(path: &Path) -> Result<Policy, Diagnostics> {
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path)
+    let text = crate::limits::read_to_string(path)
         .map_err(|e| Diagnostic::new(Code::Io, format!("the policy can't be read: {e}")).file(&file))?;
     let name = path.file_name().map_or_else(|| file.clone(), |n| n.to_string_lossy().into_owned());
     parse(&text, &name).map_err(|all| Diagnostics(all.0.into_iter().map(|d| d.file(&file)).collect()))

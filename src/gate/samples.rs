@@ -350,7 +350,7 @@ fn folder(path: &Path, model: &OnnxModel) -> Result<Vec<(String, Inputs)>, Diagn
 /// `batch`. An array with a single block belongs to every sample.
 fn archive(path: &Path, model: &OnnxModel, batch: usize) -> Result<Vec<(String, Inputs)>, Diagnostics> {
     let file = path.display().to_string();
-    let bytes = std::fs::read(path)
+    let bytes = crate::limits::read(path)
         .map_err(|e| Diagnostic::new(Code::Io, format!("the inputs can't be read: {e}")).file(&file))?;
     let arrays = npz::read(&bytes, &file)?;
     let mut problems = Diagnostics::default();

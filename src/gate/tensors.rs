@@ -161,7 +161,7 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> Diagnostics + '_ {
 
 /// One file: what it is shows in its first bytes; safetensors has no mark but its suffix.
 fn archive(path: &Path) -> Result<Arrays, Diagnostics> {
-    let bytes = std::fs::read(path).map_err(io(path))?;
+    let bytes = crate::limits::read(path).map_err(io(path))?;
     let hash = hex(&Sha256::digest(&bytes));
     let file = path.display().to_string();
     if path.extension().is_some_and(|e| e == "safetensors") {
@@ -203,7 +203,7 @@ fn folder(path: &Path) -> Result<Arrays, Diagnostics> {
     let mut hash = Sha256::new();
     let mut arrays = Vec::new();
     for f in &files {
-        let bytes = std::fs::read(f).map_err(io(f))?;
+        let bytes = crate::limits::read(f).map_err(io(f))?;
         let name = f.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         // lengths keep names and contents of different directories apart
         hash.update((name.len() as u64).to_le_bytes());

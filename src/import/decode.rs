@@ -24,7 +24,7 @@ pub const MAX_NESTING: usize = 16;
 /// Reads a model file: once, with its SHA-256 taken of the same bytes.
 pub fn read(path: &Path) -> Result<OnnxModel, Diagnostics> {
     let file = path.display().to_string();
-    let bytes = std::fs::read(path)
+    let bytes = crate::limits::read(path)
         .map_err(|e| Diagnostic::new(Code::Io, format!("the model can't be read: {e}")).file(&file))?;
     from_bytes(&bytes, &file, path.parent().unwrap_or(Path::new("")))
 }
@@ -167,6 +167,7 @@ impl Decoder<'_> {
             if inputs.iter().any(|i| i.name == v.name) {
                 self.problem(Code::Graph, format!("input \"{}\" occurs twice", v.name));
             } else {
+                self.sizes(&v);
                 inputs.push(value_info(v));
             }
         }
@@ -187,6 +188,18 @@ impl Decoder<'_> {
             }
         }
         Graph { name: g.name, nodes, initializers, inputs, outputs }
+    }
+
+    /// Reports a negative size of an input; −1 is what some exporters write for an unknown one.
+    fn sizes(&mut self, v: &pb::ValueInfoProto) {
+        use pb::tensor_shape_proto::dimension::Value as Size;
+        use pb::type_proto::Value;
+        let Some(Value::TensorType(t)) = v.r#type.as_ref().and_then(|t| t.value.as_ref()) else { return };
+        for d in t.shape.iter().flat_map(|s| &s.dim) {
+            if let Some(Size::DimValue(n @ ..=-2)) = d.value {
+                self.problem(Code::Shape, format!("input \"{}\" states the size {n}", v.name));
+            }
+        }
     }
 
     fn nodes(

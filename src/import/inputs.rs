@@ -43,7 +43,7 @@ impl Inputs {
 
     fn archive(path: &Path, model: &OnnxModel) -> Result<Inputs, Diagnostics> {
         let file = path.display().to_string();
-        let bytes = std::fs::read(path)
+        let bytes = crate::limits::read(path)
             .map_err(|e| Diagnostic::new(Code::Io, format!("the inputs can't be read: {e}")).file(&file))?;
         let arrays = npz::read(&bytes, &file)?;
         Inputs::check(arrays, model, Source::Archive(file), hex(&Sha256::digest(&bytes)))
@@ -71,7 +71,7 @@ impl Inputs {
         for (k, info) in model.graph.inputs.iter().enumerate() {
             let file = path.join(format!("input_{k}.pb"));
             let name = file.display().to_string();
-            match std::fs::read(&file) {
+            match crate::limits::read(&file) {
                 Err(e) => {
                     let what = format!("input \"{}\" can't be read: {e}", info.name);
                     problems.push(Diagnostic::new(Code::Io, what).file(name));
@@ -243,6 +243,7 @@ fn draw(
         })
         .collect();
     let count = elements(&shape).filter(|&n| n <= 1 << 28).ok_or_else(|| too_large(&shape))?;
+    crate::limits::afford("its values", 8 * count as u64).map_err(|d| d.what)?;
     let mut r = Random::new(seed, &info.name);
     let data = match dtype {
         DType::F32 => Data::F32((0..count).map(|_| r.normal()).collect()),

@@ -13,17 +13,25 @@ use crate::data::{DType, Data, HostTensor, elements, too_large, u64_to_i64};
 pub struct External {
     folder: PathBuf,
     files: BTreeMap<String, (Arc<Vec<u8>>, String)>,
+    made: u64,
 }
 
 impl External {
     /// No file read yet; locations are relative to `folder`.
     pub fn new(folder: &Path) -> Self {
-        External { folder: folder.to_path_buf(), files: BTreeMap::new() }
+        External { folder: folder.to_path_buf(), files: BTreeMap::new(), made: 0 }
     }
 
     /// Location and SHA-256 of every file read, sorted.
     pub fn digests(&self) -> Vec<(String, String)> {
         self.files.iter().map(|(k, (_, hash))| (k.clone(), hash.clone())).collect()
+    }
+
+    /// Counts memory that a few bytes of the model file ask for: one external file may be read by many
+    /// tensors, and sparse tensors say how large they are.
+    fn make(&mut self, bytes: usize) -> Result<(), String> {
+        self.made = self.made.saturating_add(bytes as u64);
+        crate::limits::afford("the model's external and sparse tensors together", self.made).map_err(|d| d.what)
     }
 
     /// The whole file at a location inside the model's folder.
@@ -49,7 +57,7 @@ impl External {
         if !path.metadata().map_err(read)?.is_file() {
             return Err(format!("external data \"{location}\" isn't a regular file"));
         }
-        let bytes = Arc::new(std::fs::read(&path).map_err(read)?);
+        let bytes = Arc::new(crate::limits::read(&path).map_err(read)?);
         let hash = hex(&Sha256::digest(&bytes[..]));
         self.files.insert(location.to_string(), (bytes.clone(), hash));
         Ok(bytes)
@@ -155,6 +163,7 @@ fn from_external(
     let count = elements(&shape).ok_or_else(|| too_large(&shape))?;
     let needed = count * dtype.size().unwrap_or(0);
     let length = number("length")?.unwrap_or(needed);
+    external.make(8 * count)?;
     let file = external.file(location)?;
     let bytes = offset.checked_add(length).and_then(|end| file.get(offset..end)).ok_or_else(|| {
         format!("external data \"{location}\": bytes {offset} to {offset} + {length} of a file of {}", file.len())
@@ -176,6 +185,7 @@ pub fn decode_sparse(t: &pb::SparseTensorProto, external: &mut External) -> Resu
     // a sparse tensor may promise far more memory than the file has: keep it to what index tables of
     // a practical graph can hold
     let count = elements(&dense_dims).filter(|&n| n <= 1 << 28).ok_or_else(|| too_large(&dense_dims))?;
+    external.make(8 * count)?;
     let values = decode(values, external)?;
     let indices = decode(indices, external)?;
     let at = indices.as_int().ok_or("the indices of a sparse tensor aren't integers")?;

@@ -16,7 +16,7 @@ use crate::error::{Code, Diagnostic, Diagnostics};
 /// Reads tensors by name. The kind of file shows in its content, else in its extension.
 pub fn read(path: &Path) -> Result<(Vec<(String, HostTensor)>, String), Diagnostics> {
     let file = path.display().to_string();
-    let bytes = std::fs::read(path)
+    let bytes = crate::limits::read(path)
         .map_err(|e| Diagnostic::new(Code::Io, format!("the weights can't be read: {e}")).file(&file))?;
     let malformed = |what: String| Diagnostics::from(Diagnostic::new(Code::Malformed, what).file(&file));
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();

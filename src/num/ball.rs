@@ -157,6 +157,11 @@ impl Balls {
         self.undecided.load(Relaxed)
     }
 
+    /// Counts gates that were left undecided before, in a part of the pass that isn't repeated.
+    pub(crate) fn count_undecided(&self, n: usize) {
+        self.undecided.fetch_add(n, Relaxed);
+    }
+
     pub(super) fn rounded(&self, (mid, exact): (Float, Ordering), carried: Mag) -> Ball {
         let rad = if exact == Ordering::Equal { carried } else { carried + half_unit(&mid) };
         Ball { mid, rad }

@@ -18,18 +18,57 @@ pub struct Format {
 /// IEEE 754 binary32.
 pub const BINARY32: Format = Format { p: 24, emin: -126, emax: 127 };
 
-/// Unit roundoff of binary32, u = 2^−24.
-pub const U: Mag = u();
-
-const fn u() -> Mag {
-    Mag::power_of_two(-24)
+/// The format of the runs that bounds and scales are about.
+#[cfg(not(test))]
+#[inline(always)]
+const fn runs() -> Format {
+    BINARY32
 }
 
-/// Half the smallest subnormal of binary32, η/2 = 2^−150.
-pub const HALF_ETA: Mag = Mag::power_of_two(-150);
+/// The format of the runs that bounds and scales are about: another one in exhaustive tests.
+#[cfg(test)]
+fn runs() -> Format {
+    RUNS.with(std::cell::Cell::get)
+}
 
-/// The largest finite binary32 number.
-pub const LARGEST: f64 = f32::MAX as f64;
+#[cfg(test)]
+thread_local! {
+    static RUNS: std::cell::Cell<Format> = const { std::cell::Cell::new(BINARY32) };
+}
+
+/// Runs a test in a thread pool of its own, of one thread, where bounds and scales are about this format.
+#[cfg(test)]
+pub(crate) fn about<T: Send>(format: Format, test: impl FnOnce() -> T + Send) -> T {
+    let set = move |_| RUNS.with(|r| r.set(format));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).start_handler(set).build().expect("a thread");
+    pool.install(test)
+}
+
+/// Unit roundoff of the runs: of binary32, u = 2^−24.
+#[inline(always)]
+pub fn u() -> Mag {
+    Mag::power_of_two(-runs().p)
+}
+
+/// Half the smallest subnormal of the runs: of binary32, η/2 = 2^−150.
+// η = 2^(emin−p+1)
+#[inline(always)]
+pub fn half_eta() -> Mag {
+    Mag::power_of_two(runs().emin - runs().p)
+}
+
+/// The smallest normal number of the runs: of binary32, 2^−126.
+#[inline(always)]
+pub fn smallest_normal() -> f64 {
+    Mag::power_of_two(runs().emin).get()
+}
+
+/// The largest finite number of the runs.
+// (2 − 2^(1−p))·2^emax, exactly
+#[inline(always)]
+pub fn largest() -> f64 {
+    (2.0 - Mag::power_of_two(1 - runs().p).get()) * Mag::power_of_two(runs().emax).get()
+}
 
 impl Format {
     /// Unit roundoff u = 2^−p.
@@ -100,7 +139,7 @@ mod tests {
             assert_eq!(BINARY32.round(x).to_bits(), want.to_bits(), "{x:e}");
             assert!((want - x).abs() <= BINARY32.half_ulp(x).get() || want.is_infinite());
         }
-        assert_eq!(BINARY32.largest(), LARGEST);
+        assert_eq!((BINARY32.largest(), largest()), (f64::from(f32::MAX), f64::from(f32::MAX)));
     }
 
     #[test]
@@ -108,7 +147,9 @@ mod tests {
         assert_eq!(exponent(1.0), 0);
         assert_eq!(exponent(0.75), -1);
         assert_eq!(exponent(f64::from_bits(1)), -1074);
-        assert_eq!(BINARY32.half_ulp(0.0).get(), HALF_ETA.get());
-        assert_eq!(U.get(), BINARY32.u().get());
+        assert_eq!(BINARY32.half_ulp(0.0).get(), half_eta().get());
+        assert_eq!(u().get(), BINARY32.u().get());
+        let toy = Format { p: 3, emin: -2, emax: 2 };
+        assert_eq!(about(toy, || (u(), half_eta(), largest())), (toy.u(), toy.half_ulp(0.0), 7.0));
     }
 }

@@ -4,24 +4,24 @@
 //! is flushed to zero. [`super::environment`] and the passes check that.
 
 use super::Mag;
-use super::format::{HALF_ETA, U};
+use super::format::{half_eta, u};
 
 /// A product, quotient or single rounding of an exact value of magnitude ≤ `exact`.
 // |fl(x) − x| ≤ u|x| + η/2 (Higham, Accuracy and Stability, (2.8))
 pub fn rounding(exact: Mag) -> Mag {
-    if exact.is_zero() { Mag::ZERO } else { U * exact + HALF_ETA }
+    if exact.is_zero() { Mag::ZERO } else { u() * exact + half_eta() }
 }
 
 /// Rounding of the result `y` of a run, when all that is known is y itself.
 // |fl(x) − x| ≤ u|fl(x)| + η/2
 pub fn rounding_of_result(y: f32) -> Mag {
-    U * Mag::of_f32(y) + HALF_ETA
+    u() * Mag::of_f32(y) + half_eta()
 }
 
 /// A sum of n terms in any order and grouping, Σ|x_i| ≤ `total`.
 // (n−1)·u·Σ|x_i| (Jeannerod & Rump 2013)
 pub fn sum_any_order(n: usize, total: Mag) -> Mag {
-    if n < 2 { Mag::ZERO } else { Mag::count(n - 1) * U * total }
+    if n < 2 { Mag::ZERO } else { Mag::count(n - 1) * u() * total }
 }
 
 /// A dot product of n terms (a bias counts as one) in any order and grouping, with or without FMA,
@@ -35,7 +35,7 @@ pub fn dot_any_order(n: usize, total: Mag) -> Mag {
         return Mag::ZERO;
     }
     let n = Mag::count(n);
-    n * U * total + n * HALF_ETA * (Mag::ONE + n * U)
+    n * u() * total + n * half_eta() * (Mag::ONE + n * u())
 }
 
 /// A sum over a tree of height h: every term passes at most h roundings, Σ|x_i| ≤ `total`.
@@ -50,13 +50,13 @@ pub fn dot_tree(h: usize, n: usize, total: Mag) -> Mag {
     if total.is_zero() {
         return Mag::ZERO;
     }
-    growth(h) * total + Mag::count(n) * HALF_ETA * (Mag::ONE + growth(h))
+    growth(h) * total + Mag::count(n) * half_eta() * (Mag::ONE + growth(h))
 }
 
 /// (1+u)^h − 1, rounded up.
 // = hu + h(h−1)/2·u² + … ≤ hu·(1 + hu) for hu ≤ 1, since (1+u)^h ≤ e^{hu} and e^t − 1 ≤ t + t²
 pub fn growth(h: usize) -> Mag {
-    let hu = Mag::count(h) * U;
+    let hu = Mag::count(h) * u();
     if hu.get() <= 1.0 { hu + hu * hu } else { Mag::INFINITY }
 }
 
@@ -66,7 +66,7 @@ pub fn monomial(k: usize, exact: Mag, gain: Mag) -> Mag {
     if exact.is_zero() {
         return Mag::ZERO;
     }
-    growth(k) * exact + Mag::count(k) * HALF_ETA * (Mag::ONE + gain) * Mag::of(1.001)
+    growth(k) * exact + Mag::count(k) * half_eta() * (Mag::ONE + gain) * Mag::of(1.001)
 }
 
 #[cfg(test)]

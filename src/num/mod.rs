@@ -15,6 +15,8 @@ pub mod pieces;
 pub mod reduce;
 pub mod rounded;
 mod sliced;
+#[cfg(test)]
+mod unsound;
 
 pub use arith::{Arith, Ties};
 pub use ball::{Ball, Balls};

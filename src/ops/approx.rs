@@ -1,6 +1,6 @@
 //! What a bound rule may know of a value, and what it answers.
 
-use crate::num::format::U;
+use crate::num::format::u;
 use crate::num::{Interval, Mag};
 
 /// Which runs a bound covers.
@@ -111,8 +111,8 @@ impl Approx<'_> {
     #[inline(always)]
     pub fn sum_rounding(&self, i: usize, carried: Mag) -> Mag {
         match self.centre {
-            Centre::Run => U * Mag::of_f32(self.run[i]),
-            Centre::Spec => U * (self.spec[i].mag() + carried),
+            Centre::Run => u() * Mag::of_f32(self.run[i]),
+            Centre::Spec => u() * (self.spec[i].mag() + carried),
         }
     }
 }

@@ -27,7 +27,7 @@
 
 use super::{Approx, Bound, PerOperand, RevNode, map, same_shapes};
 use crate::ir::{Array, Shaped, Tensor};
-use crate::num::format::LARGEST;
+use crate::num::format::{half_eta, largest, smallest_normal};
 use crate::num::{Arith, Interval, Mag, lemma};
 
 /// a + b.
@@ -92,10 +92,10 @@ fn underflow_gain(g: Mag, p: Mag, below: f64) -> Mag {
     let inv = Mag::ONE.div_lower(below);
     let square = inv * inv;
     let gain = g + p + g * p + inv + (g + p) * inv + g * p * inv + square;
-    // b² ≥ 2^−125 is no subnormal number, b² < η may vanish
-    if square.get() <= 2f64.powi(125) {
+    // b² ≥ 2·2^emin is no subnormal number, b² < η may vanish
+    if square.get() <= 0.5 / smallest_normal() {
         gain
-    } else if square.get() <= 2f64.powi(149) {
+    } else if square.get() <= 0.5 / half_eta().get() {
         gain + Mag::of(2.0) * g * p * square * square
     } else {
         Mag::INFINITY
@@ -328,7 +328,7 @@ impl RevNode for Div {
                 } else {
                     // four roundings, of which each may underflow
                     let (g, p) = (ybar.run_mag(i), a.run_mag(i));
-                    if divisor_peak(g, p, b.run_mag(i), below).get() > LARGEST {
+                    if divisor_peak(g, p, b.run_mag(i), below).get() > largest() {
                         Mag::INFINITY
                     } else {
                         lemma::monomial(4, exact + carried, underflow_gain(g, p, below))

@@ -11,6 +11,8 @@ mod approx;
 mod arithmetic;
 mod contraction;
 mod conv;
+#[cfg(test)]
+mod exhaustive;
 mod gather;
 mod matmul;
 mod max;

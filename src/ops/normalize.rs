@@ -32,7 +32,7 @@
 use super::smooth::PORTABLE_ULPS;
 use super::{Approx, Bound, PerOperand, RevNode, flat_rows, rows_of};
 use crate::ir::{Array, Shaped, Tensor};
-use crate::num::format::{HALF_ETA, LARGEST, U};
+use crate::num::format::{half_eta, largest, smallest_normal, u};
 use crate::num::{Arith, Interval, Mag, lemma};
 
 /// Normalises each row.
@@ -152,7 +152,7 @@ impl Normalize {
         high: Mag,
     ) -> (Vec<Mag>, Mag) {
         let n = d.len();
-        let eta = HALF_ETA + HALF_ETA;
+        let eta = half_eta() + half_eta();
         // mean: n−1 additions, a division or a product with a reciprocal
         let own_mean = if self.centred {
             let total: Mag = (0..n).map(|i| x.run_mag(at + i)).sum();
@@ -162,7 +162,7 @@ impl Normalize {
         };
         let run_d: Vec<Mag> = (0..n).map(|i| d[i] + eps[i] + if self.centred { mean_eps } else { Mag::ZERO }).collect();
         let own_d: Vec<Mag> =
-            run_d.iter().map(|&v| own_mean + if self.centred { U * (v + own_mean) } else { Mag::ZERO }).collect();
+            run_d.iter().map(|&v| own_mean + if self.centred { u() * (v + own_mean) } else { Mag::ZERO }).collect();
         let rms = (own_d.iter().map(|&v| v * v).sum::<Mag>().div_lower(n as f64)).sqrt();
         // variance: squares, n−1 additions, /n, +ε: (n+4) roundings, halved by the root, whose own are 2k
         let relative = lemma::growth(n + 4 + 2 * (2.0 * PORTABLE_ULPS) as usize);
@@ -170,7 +170,7 @@ impl Normalize {
         let under = self.computed_floor(low, own_sigma);
         // A run's y are its d over their own root mean square: they don't exceed √n either, unless squares
         // underflow and nothing makes up for it.
-        let widest = if self.epsilon >= f32::MIN_POSITIVE && relative.get() < 1e-3 {
+        let widest = if f64::from(self.epsilon) >= smallest_normal() && relative.get() < 1e-3 {
             Mag::count(n).sqrt() * Mag::of(2.01)
         } else {
             Mag::INFINITY
@@ -304,8 +304,8 @@ impl RevNode for Normalize {
             } else {
                 // sums of n terms, a division, y's own error
                 let own_y = mean(&|i| (g(i).0 + g(i).1) * k.portable[i]);
-                let own_m = own_y + lemma::growth(n + 4) * (m + e_m + own_y) + HALF_ETA * Mag::of(4.0);
-                let own_b = centred(lemma::growth(n + 2) * (b + e_b) + HALF_ETA * Mag::of(4.0));
+                let own_m = own_y + lemma::growth(n + 4) * (m + e_m + own_y) + half_eta() * Mag::of(4.0);
+                let own_b = centred(lemma::growth(n + 2) * (b + e_b) + half_eta() * Mag::of(4.0));
                 Own::Narrow { own_b, own_m }
             };
             (0..n)
@@ -329,11 +329,11 @@ impl RevNode for Normalize {
                             let (t_run, y_run) = (t + e_t, k.y[i] + k.carried[i]);
                             let own_t = own_b + y_run * own_m + k.portable[i] * (m + e_m + own_m);
                             let under = self.computed_floor(k.low, k.own_sigma);
-                            if Mag::ONE.div_lower(under).get() > LARGEST {
+                            if Mag::ONE.div_lower(under).get() > largest() {
                                 return (carried, Mag::INFINITY);
                             }
                             let all = t_run + own_t;
-                            let own_t = own_t + lemma::growth(6) * all * Mag::of(1.01) + HALF_ETA * Mag::of(8.0);
+                            let own_t = own_t + lemma::growth(6) * all * Mag::of(1.01) + half_eta() * Mag::of(8.0);
                             let formed = (own_t + (t_run * k.own_sigma).div_lower(k.low)).div_lower(under);
                             formed + lemma::monomial(4, all.div_lower(under) + formed, Mag::ONE.div_lower(under) + all)
                         }
@@ -371,7 +371,7 @@ impl RevNode for Normalize {
             (0..n)
                 .map(|i| {
                     let t = (g[i] + mean + y[i].mag() * moment) * widen * widen;
-                    Interval::symmetric((t + Mag::of(16.0) * HALF_ETA).div_lower(low) + Mag::of(16.0) * HALF_ETA)
+                    Interval::symmetric((t + Mag::of(16.0) * half_eta()).div_lower(low) + Mag::of(16.0) * half_eta())
                 })
                 .collect()
         };

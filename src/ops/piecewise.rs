@@ -30,7 +30,7 @@ use super::approx::UNKNOWN_GATE;
 use super::arithmetic::rounded;
 use super::{Approx, Bound, PerOperand, RevNode, map, same_shapes};
 use crate::ir::{Array, Shaped, Tensor};
-use crate::num::format::{HALF_ETA, U};
+use crate::num::format::{half_eta, u};
 use crate::num::{Arith, Ball, Balls, Interval, Mag, Pieces, lemma};
 
 /// A piecewise linear function of each entry.
@@ -127,7 +127,7 @@ impl Piecewise {
         let scaled = s * x.run_mag(i);
         // one rounding of slope·x + offset, |y| ≤ |slope·x| + |offset|; binary64 adds 2^−53 of it
         let once = lemma::rounding((scaled + o) * Mag::of(1.0 + 1e-9));
-        if x.run_only() { once } else { once + U * scaled + HALF_ETA }
+        if x.run_only() { once } else { once + u() * scaled + half_eta() }
     }
 }
 

@@ -26,7 +26,7 @@
 use super::gather::{sum_bound, sum_error, sum_range};
 use super::{Approx, Bound, Centre, PerOperand, RevNode, map, map_rows, rows_of};
 use crate::ir::{Array, Shaped, Tensor, elements};
-use crate::num::format::HALF_ETA;
+use crate::num::format::half_eta;
 use crate::num::{Arith, Interval, Mag, lemma, reduce};
 
 /// Σ over the last dimension.
@@ -209,7 +209,7 @@ impl RevNode for Mean {
             // the quotient before its rounding: |q| ≤ (|fl(q)| + η)/(1−u), or the centre's and all that
             // was added to it
             let exact = match y.centre {
-                Centre::Run => (Mag::of_f32(y.run[r]) + HALF_ETA + HALF_ETA) * Mag::of(1.0001),
+                Centre::Run => (Mag::of_f32(y.run[r]) + half_eta() + half_eta()) * Mag::of(1.0001),
                 Centre::Spec => y.spec[r].mag() + carried + local,
             };
             let nothing =

@@ -28,7 +28,7 @@
 
 use super::{Approx, Bound, Centre, PerOperand, RevNode, map, same_shapes};
 use crate::ir::{Array, Shaped, Tensor};
-use crate::num::format::{HALF_ETA, LARGEST, U};
+use crate::num::format::{half_eta, largest, u};
 use crate::num::function::{power_magnitude, power_slope};
 use crate::num::{Arith, Elementary, Interval, Mag, elementary, lemma};
 
@@ -41,7 +41,7 @@ pub const PORTABLE_ULPS: f64 = 4.0;
 
 /// k ulps of a value of magnitude at most y: an ulp is at most 2u|y|, or η.
 fn ulps(k: f64, y: Mag) -> Mag {
-    Mag::of(2.0 * k) * (U * y + HALF_ETA)
+    Mag::of(2.0 * k) * (u() * y + half_eta())
 }
 
 impl Smooth {
@@ -191,39 +191,39 @@ impl Smooth {
 
     /// Absolute error of f′ as binary32 formulas compute it from x and a y that is 4 ulps off.
     fn slope_slack(&self, x: Interval, slope: Mag) -> Mag {
-        let relative = |k: f64| Mag::of(k) * U * slope;
+        let relative = |k: f64| Mag::of(k) * u() * slope;
         let m = x.mag();
         // x² beyond the largest number makes 0 of 1/(1+x²), 1/√(1+x²) and 1/√(x²−1)
-        let squared = |slack: Mag| if (m * m).get() > 0.99 * LARGEST { slack + slope } else { slack };
+        let squared = |slack: Mag| if (m * m).get() > 0.99 * largest() { slack + slope } else { slack };
         match self.0 {
             Elementary::Exp | Elementary::Sin | Elementary::Cos | Elementary::Sinh | Elementary::Cosh => {
                 ulps(PORTABLE_ULPS, slope) + relative(2.0)
             }
             Elementary::Log | Elementary::Sqrt => relative(12.0),
             // 1 − y·y: 2·8u·y² + u·y² + u
-            Elementary::Tanh => Mag::of(20.0) * U,
+            Elementary::Tanh => Mag::of(20.0) * u(),
             // y(1−y): 8u·y(1−y) + y(8u·y + u(1−y)) + u·y(1−y) ≤ 20u·min(1, y)
-            Elementary::Sigmoid => Mag::of(20.0) * U,
+            Elementary::Sigmoid => Mag::of(20.0) * u(),
             Elementary::Softplus => ulps(PORTABLE_ULPS + 1.0, Mag::ONE),
             // the rounding of x² moves e^(−x²) by u·x² relatively; 4 ulps of a subnormal one are 4η
-            Elementary::Erf => relative(16.0) + Mag::of(2.0) * U * m * m * slope + Mag::of(12.0) * HALF_ETA,
+            Elementary::Erf => relative(16.0) + Mag::of(2.0) * u() * m * m * slope + Mag::of(12.0) * half_eta(),
             // 1 + y²: 2·8u·y² + 2u(1+y²)
             Elementary::Tan => relative(24.0),
             // 1 − x² errs by 2u absolutely: u/(1−x²) relatively, halved by the root
             Elementary::Asin | Elementary::Acos | Elementary::Atanh => {
-                relative(16.0) + Mag::of(4.0) * U * slope * slope * slope
+                relative(16.0) + Mag::of(4.0) * u() * slope * slope * slope
             }
             Elementary::Atan | Elementary::Asinh => squared(relative(16.0)),
-            Elementary::Acosh => squared(relative(16.0) + Mag::of(4.0) * U * m * m * slope * slope * slope),
+            Elementary::Acosh => squared(relative(16.0) + Mag::of(4.0) * u() * m * m * slope * slope * slope),
             Elementary::Pow(p) => {
                 // 4 ulps of a subnormal x^(p−1) are 4η, times p
-                let own = relative(16.0) + Mag::of(f64::from(p)) * Mag::of(2.0 * PORTABLE_ULPS) * HALF_ETA;
+                let own = relative(16.0) + Mag::of(f64::from(p)) * Mag::of(2.0 * PORTABLE_ULPS) * half_eta();
                 if f64::from(p - 1.0) == f64::from(p) - 1.0 {
                     return own;
                 }
                 // a rounded p − 1 moves x^(p−1) by u·|p−1|·|ln x| relatively
                 let ln = |v: f64| Mag::of(v.max(2f64.powi(-149)).ln()) * Mag::of(1.0 + 1e-9);
-                own + Mag::of(2.0) * U * Mag::of(f64::from(p) - 1.0) * ln(m.get()).max(ln(x.mig())) * slope
+                own + Mag::of(2.0) * u() * Mag::of(f64::from(p) - 1.0) * ln(m.get()).max(ln(x.mig())) * slope
             }
         }
     }
@@ -306,7 +306,7 @@ impl RevNode for Smooth {
         let x = &x[0];
         let one = |i: usize| {
             let nothing = ybar.run_mag(i).is_zero() && ybar.eps[i].is_zero();
-            if nothing && (ybar.run_only() || self.0.slope(x.hull(i)).get() <= LARGEST) {
+            if nothing && (ybar.run_only() || self.0.slope(x.hull(i)).get() <= largest()) {
                 return (Mag::ZERO, Mag::ZERO);
             }
             let (g, eg, e) = (ybar.mag(i), ybar.eps[i], x.eps[i]);
@@ -320,14 +320,14 @@ impl RevNode for Smooth {
                     // the kernels are relative down to 2^−150 only: 8·2^−150 absolute below
                     lemma::rounding(exact * Mag::of(1.0 + 1e-9))
                         + exact * Mag::of(2.0 * SLOPE_REL)
-                        + g * Mag::of(8.0) * HALF_ETA
+                        + g * Mag::of(8.0) * half_eta()
                 }
                 Centre::Spec => {
                     let worst = self.slope_at(x.hull(i)).min(slope + moved);
                     let g = ybar.run_mag(i);
                     let slack = self.slope_slack(x.hull(i), worst);
                     let factor = if let Elementary::Pow(p) = self.0 { Mag::of(f64::from(p)) } else { Mag::ONE };
-                    if (worst + slack).get() > LARGEST || (factor * g).get() > LARGEST {
+                    if (worst + slack).get() > largest() || (factor * g).get() > largest() {
                         // a derivative that overflows makes NaN of a cotangent 0
                         Mag::INFINITY
                     } else {

@@ -32,7 +32,7 @@
 
 use super::{Approx, Bound, Centre, PerOperand, RevNode, flat_rows, rows_of};
 use crate::ir::{Array, Shaped, Tensor};
-use crate::num::format::{HALF_ETA, U};
+use crate::num::format::{half_eta, u};
 use crate::num::{Arith, Elementary, Interval, Mag, elementary, lemma};
 
 use super::smooth::PORTABLE_ULPS;
@@ -190,7 +190,7 @@ impl RowBounds {
     /// Relative error of every run's e^{x_i−m}, as long as it doesn't underflow.
     // A = e^{u(m−x) + 2ku} − 1
     fn exponential(&self, i: usize) -> Mag {
-        expm1(U * self.below[i] + Mag::of(2.0 * PORTABLE_ULPS) * U)
+        expm1(u() * self.below[i] + Mag::of(2.0 * PORTABLE_ULPS) * u())
     }
 
     /// What the exponentials' errors do to their sum, relatively; +∞ beyond ½.
@@ -212,9 +212,9 @@ impl RowBounds {
         let n = self.high.len();
         let b = self.of_sum();
         // −ln(1−B) ≤ B + B² for B ≤ ½, −ln(1−u) ≤ u + u²
-        let shared = b + b * b + Mag::count(n + 2) * (U + U * U);
+        let shared = b + b * b + Mag::count(n + 2) * (u() + u() * u());
         // an exponential that underflows is off by k·η, and so is every term of the sum
-        let underflow = Mag::of(4.0 * PORTABLE_ULPS) * Mag::count(n + 2) * HALF_ETA;
+        let underflow = Mag::of(4.0 * PORTABLE_ULPS) * Mag::count(n + 2) * half_eta();
         let one = |i: usize| (self.high[i] + self.carried(i)) * expm1(self.exponential(i) + shared) + underflow;
         (0..n).map(one).collect()
     }
@@ -274,7 +274,8 @@ impl RevNode for Softmax {
                     let local = match y.centre {
                         Centre::Run => {
                             let p = Mag::of_f32(y.run[r * n + i]);
-                            lemma::rounding_of_result(y.run[r * n + i]) + (p + HALF_ETA) * wide_rel(n) * Mag::of(1.001)
+                            lemma::rounding_of_result(y.run[r * n + i])
+                                + (p + half_eta()) * wide_rel(n) * Mag::of(1.001)
                         }
                         Centre::Spec => own[i],
                     };
@@ -292,8 +293,11 @@ impl RevNode for Softmax {
             let g = |j: usize| (ybar.mag(r * n + j), ybar.eps[r * n + j]);
             let moved: Vec<Mag> = (0..n).map(|j| b.carried(j)).collect();
             // own error of p in a covered run
-            let own: Vec<Mag> =
-                if ybar.run_only() { b.high.iter().map(|&p| p * wide_rel(n) + HALF_ETA).collect() } else { b.local() };
+            let own: Vec<Mag> = if ybar.run_only() {
+                b.high.iter().map(|&p| p * wide_rel(n) + half_eta()).collect()
+            } else {
+                b.local()
+            };
             // D = Σ p_j ȳ_j: |D|, its carried error, and its own
             let (mut d, mut e_d, mut own_d) = (Mag::ZERO, Mag::ZERO, Mag::ZERO);
             for j in 0..n {
@@ -302,8 +306,9 @@ impl RevNode for Softmax {
                 e_d += b.high[j] * e + moved[j] * (m + e);
                 own_d += own[j] * (m + e);
             }
-            let roundings = Mag::count(n + 2) * if ybar.run_only() { Mag::exp2(-52) } else { U };
-            own_d += roundings * (d + e_d + own_d) + if ybar.run_only() { Mag::ZERO } else { Mag::count(n) * HALF_ETA };
+            let roundings = Mag::count(n + 2) * if ybar.run_only() { Mag::exp2(-52) } else { u() };
+            own_d +=
+                roundings * (d + e_d + own_d) + if ybar.run_only() { Mag::ZERO } else { Mag::count(n) * half_eta() };
             (0..n)
                 .map(|i| {
                     let (m, e) = g(i);
@@ -349,7 +354,7 @@ impl RevNode for Softmax {
             let d: Mag = (0..n).map(|j| p[j].mag() * g[j]).sum();
             let widen = Mag::ONE + lemma::growth(n + 6);
             (0..n)
-                .map(|i| Interval::symmetric(p[i].mag() * (g[i] + d * widen) * widen + Mag::count(n + 4) * HALF_ETA))
+                .map(|i| Interval::symmetric(p[i].mag() * (g[i] + d * widen) * widen + Mag::count(n + 4) * half_eta()))
                 .collect()
         };
         vec![Some(Array::new(x[0].shape.clone(), flat_rows(x[0].data.len() / n, row)))]
@@ -372,13 +377,14 @@ fn probabilities(x: &[Interval]) -> Vec<Interval> {
     let lows: Vec<f64> = x.iter().map(|i| (i.lo - top).exp()).collect();
     let highs: Vec<f64> = x.iter().map(|i| (i.hi - top).exp()).collect();
     let (low_others, high_others) = (all_but_one(&lows), all_but_one(&highs));
-    let slack = expm1((Mag::of(2.0) * Mag::of(top - bottom) + Mag::count(n) + Mag::of(4.0 * PORTABLE_ULPS + 6.0)) * U);
+    let slack =
+        expm1((Mag::of(2.0) * Mag::of(top - bottom) + Mag::count(n) + Mag::of(4.0 * PORTABLE_ULPS + 6.0)) * u());
     (0..n)
         .map(|i| {
             let lo = lows[i] / (high_others[i] + lows[i]);
             let hi = highs[i] / (low_others[i] + highs[i]);
             let own = Interval::new(lo * (1.0 - 1e-9), hi * (1.0 + 1e-9) + 1e-12).meet(Interval::new(0.0, 1.0));
-            own.widen(own.mag() * slack + Mag::of(4.0 * PORTABLE_ULPS) * Mag::count(n + 2) * HALF_ETA)
+            own.widen(own.mag() * slack + Mag::of(4.0 * PORTABLE_ULPS) * Mag::count(n + 2) * half_eta())
         })
         .collect()
 }
@@ -442,9 +448,9 @@ impl RevNode for LogSoftmax {
             // 0 ≤ ln Σ ≤ ln n
             let log_sum = Mag::of((n as f64).ln() * 1.01);
             // −ln(1−s) ≤ s + s² for s ≤ ½, s the relative error of the sum: its terms' and n−1 additions
-            let s = b.of_sum() + lemma::growth(n) + Mag::of(4.0 * PORTABLE_ULPS) * Mag::count(n) * HALF_ETA;
+            let s = b.of_sum() + lemma::growth(n) + Mag::of(4.0 * PORTABLE_ULPS) * Mag::count(n) * half_eta();
             let sum = if s.get() <= 0.5 { s + s * s } else { Mag::INFINITY };
-            let log = Mag::of(2.0 * PORTABLE_ULPS) * (U * (log_sum + sum) + HALF_ETA);
+            let log = Mag::of(2.0 * PORTABLE_ULPS) * (u() * (log_sum + sum) + half_eta());
             (0..n)
                 .map(|i| {
                     let carried = b.drift[i];
@@ -456,9 +462,9 @@ impl RevNode for LogSoftmax {
                         }
                         Centre::Spec => {
                             // u of x−m, or of m + ln Σ, then u of the result
-                            let first = U * b.below[i].max(b.top + log_sum + sum + log);
+                            let first = u() * b.below[i].max(b.top + log_sum + sum + log);
                             let own = sum + log + first;
-                            own + U * (y.spec[k].mag() + carried + own)
+                            own + u() * (y.spec[k].mag() + carried + own)
                         }
                     };
                     (carried, local)
@@ -496,11 +502,11 @@ impl RevNode for LogSoftmax {
                     let sr = s + e_s;
                     let own = if ybar.run_only() {
                         // the kernels are relative down to 2^−150 only
-                        p * wide_rel(n) + HALF_ETA
+                        p * wide_rel(n) + half_eta()
                     } else {
                         // softmax(x), or exp of the log-softmax this run computed: p(e^{e_y}−1) + k ulps
                         let from_log = (p + moved) * expm1(y.eps[at(i)])
-                            + Mag::of(2.0 * PORTABLE_ULPS) * (U * (p + moved) * Mag::of(1.1) + HALF_ETA);
+                            + Mag::of(2.0 * PORTABLE_ULPS) * (u() * (p + moved) * Mag::of(1.1) + half_eta());
                         local_p[i].max(from_log)
                     };
                     let mut local = (p + moved + own) * own_s + own * sr;
@@ -535,9 +541,9 @@ impl RevNode for LogSoftmax {
             let m = x.iter().fold(Mag::ZERO, |m, i| m.max(i.mag()));
             // the sum's relative error, the logarithm's ulps, and three subtractions
             let log_sum = Mag::of((n as f64).ln() * 1.01);
-            let slack = expm1((m + m + Mag::count(n) + Mag::of(2.0 * PORTABLE_ULPS + 6.0)) * U)
-                + Mag::of(2.0 * PORTABLE_ULPS) * (U * log_sum + HALF_ETA)
-                + Mag::of(6.0) * U * (m + log_sum);
+            let slack = expm1((m + m + Mag::count(n) + Mag::of(2.0 * PORTABLE_ULPS + 6.0)) * u())
+                + Mag::of(2.0 * PORTABLE_ULPS) * (u() * log_sum + half_eta())
+                + Mag::of(6.0) * u() * (m + log_sum);
             x.iter()
                 .map(|v| v.sub(Interval::new(lo, hi)).meet(Interval::new(f64::NEG_INFINITY, 0.0)).widen(slack))
                 .collect()
@@ -560,7 +566,7 @@ impl RevNode for LogSoftmax {
             (0..n)
                 .map(|i| {
                     let g = ybar.data[r * n + i].mag();
-                    Interval::symmetric((g + p[i].mag() * s * widen) * widen + Mag::of(4.0) * HALF_ETA)
+                    Interval::symmetric((g + p[i].mag() * s * widen) * widen + Mag::of(4.0) * half_eta())
                 })
                 .collect()
         };

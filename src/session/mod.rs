@@ -73,6 +73,8 @@ pub struct Request {
     pub region: Option<f64>,
     /// So many adversarial runs are played against the portable bounds.
     pub adversary: Option<usize>,
+    /// Keeps what the exact pass has found, and goes on from it.
+    pub resume: Option<PathBuf>,
     /// What decides.
     pub policy: Policy,
     /// Command line that makes this certificate again, as the report shows it.
@@ -109,6 +111,8 @@ impl From<Diagnostic> for Failure {
 pub trait Progress: Sync {
     /// A pass begins.
     fn pass(&self, name: &str);
+    /// Something isn't as asked for, though results are.
+    fn warn(&self, _: &str) {}
 }
 
 /// Says nothing.
@@ -182,7 +186,7 @@ pub fn certify(request: &Request, progress: &dyn Progress) -> Result<Outcome, Fa
     let loaded = load(request)?;
     let extras = Extras { region: request.region.map(Mag::of), adversary: request.adversary };
     let subjects = subject::of(&loaded, !request.outputs.is_empty())?;
-    let passes = Passes::run(&loaded.lowered, subjects, extras, progress)?;
+    let passes = Passes::run(&loaded.lowered, subjects, extras, request.resume.as_deref(), progress)?;
     progress.pass("certificate");
     let certificate = document::certificate(request, &loaded, &passes)?;
     Ok(Outcome { certificate, dump: dump::files(&loaded.lowered, &passes) })

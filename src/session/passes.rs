@@ -12,16 +12,18 @@ use crate::chain::columns::{AFFORDABLE, Chain, cost};
 use crate::chain::jet::LANES;
 use crate::chain::propagate::Table;
 use crate::chain::{Probes, Site, Sources, exact_chain, probe};
-use crate::error::Diagnostics;
+use crate::error::{Diagnostic, Diagnostics};
 use crate::import::Lowered;
-use crate::ir::{Array, Tensor, ValueId};
+use crate::ir::{Array, Tensor, ValueId, elements};
+use crate::limits;
 use crate::num::{Interval, Mag};
-use crate::ops::Centre;
+use crate::ops::{Centre, RevGraph};
 use crate::runtime::{self, Cotangents};
 use crate::scale;
 use crate::seed::Seed;
 use crate::spec::exact::first_precision;
-use crate::spec::{Exact, exact};
+use crate::spec::{Exact, Journal, exact_with};
+use std::path::Path;
 
 /// Bounds of one rung, forward and backward.
 #[derive(Debug)]
@@ -130,10 +132,12 @@ impl Passes {
         lowered: &Lowered,
         subjects: Vec<Subject>,
         extras: Extras,
+        resume: Option<&Path>,
         progress: &dyn Progress,
     ) -> Result<Passes, Diagnostics> {
         let graph = &lowered.graph;
         graph.check().unwrap_or_else(|e| panic!("link invariant: {e}"));
+        affordable(graph)?;
         let seeds: Vec<Seed> = lowered
             .seeds
             .iter()
@@ -150,7 +154,8 @@ impl Passes {
         let outputs: Vec<ValueId> = lowered.outputs.iter().map(|(_, v)| *v).collect();
         let start = first_precision(graph);
         let mut attempts = Vec::new();
-        let found = exact(graph, &seeds, &wanted, &outputs, &parameters, start, |e| {
+        let mut journal = resume.map(|p| Journal::open(p, graph, &seeds, &wanted, start)).transpose()?;
+        let found = exact_with(graph, &seeds, &wanted, &outputs, &parameters, start, journal.as_mut(), |e| {
             attempts.push(e.precision);
             let figures: Vec<TensorFigures> = subjects
                 .iter()
@@ -161,6 +166,9 @@ impl Passes {
                 .collect();
             figures::decided(&figures)
         });
+        if let Some(why) = journal.and_then(|j| j.failure()) {
+            progress.warn(&why);
+        }
         if attempts.last() != Some(&found.precision) {
             attempts =
                 std::iter::successors(Some(start), |p| Some(p * 2)).take_while(|&p| p < found.precision).collect();
@@ -266,6 +274,13 @@ impl Passes {
             From::Output(_, v) => Some(&scales.forward[v.index()]),
         }
     }
+}
+
+/// Refuses a graph that the passes couldn't hold, before they begin.
+fn affordable(graph: &RevGraph) -> Result<(), Diagnostic> {
+    let entries: u64 = (0..graph.len()).map(|v| elements(graph.shape(ValueId(v as u32))) as u64).sum();
+    let what = format!("a graph of {entries} entries");
+    limits::afford(&what, limits::of_passes(entries, first_precision(graph)))
 }
 
 /// This run is one of every run: the smaller bound holds.

@@ -1,9 +1,10 @@
 //! Enclosures by MPFR balls, at a precision that is raised until every question is decided.
 
+use super::journal::Journal;
 use super::textbook::{self, left_fold};
 use crate::ir::{Array, ValueId};
 use crate::num::{Ball, Balls, Interval};
-use crate::ops::{Op, RevGraph, UNKNOWN_GATE, map};
+use crate::ops::{Op, PerOperand, RevGraph, UNKNOWN_GATE, map};
 use crate::seed::Seed;
 
 /// What the exact pass knows of a graph.
@@ -77,12 +78,28 @@ pub fn exact(
     keep: &[ValueId],
     gradients_of: &[ValueId],
     arithmetic: impl Into<Arithmetic>,
+    decided: impl FnMut(&Exact) -> bool,
+) -> Exact {
+    exact_with(graph, seeds, wanted, keep, gradients_of, arithmetic, None, decided)
+}
+
+/// As [`exact`], with what a journal knows already.
+#[allow(clippy::too_many_arguments)]
+pub fn exact_with(
+    graph: &RevGraph,
+    seeds: &[Seed],
+    wanted: &[bool],
+    keep: &[ValueId],
+    gradients_of: &[ValueId],
+    arithmetic: impl Into<Arithmetic>,
+    mut journal: Option<&mut Journal>,
     mut decided: impl FnMut(&Exact) -> bool,
 ) -> Exact {
     let arithmetic = arithmetic.into();
     let mut precision = arithmetic.start;
     loop {
-        let mut found = once(graph, seeds, wanted, keep, gradients_of, arithmetic.balls(precision));
+        let mut found =
+            once(graph, seeds, wanted, keep, gradients_of, arithmetic.balls(precision), journal.as_deref_mut());
         if found.undecided == 0 && decided(&found) {
             return found;
         }
@@ -105,9 +122,14 @@ fn once(
     keep: &[ValueId],
     gradients_of: &[ValueId],
     balls: Balls,
+    mut journal: Option<&mut Journal>,
 ) -> Exact {
+    let mut step = |compute: &dyn Fn() -> PerOperand<Array<Ball>>| match journal.as_deref_mut() {
+        Some(j) => j.step(&balls, compute),
+        None => compute(),
+    };
     let mut gates: Vec<Vec<u32>> = vec![Vec::new(); graph.len()];
-    let mut values = textbook::eval(graph, &balls, |v, x, y| {
+    let mut values = textbook::eval_by(graph, &balls, &mut step, |v, x, y| {
         if let Some(n) = graph.node(v) {
             gates[v.index()] = n.op.gates(&balls, x);
         }
@@ -124,6 +146,7 @@ fn once(
         &mut values,
         seeds,
         wanted,
+        step,
         |v, contributions| {
             if contributions.len() > 1 {
                 parts[v.index()] = contributions.iter().map(intervals).collect();

@@ -2,6 +2,8 @@
 //! reference runtime and the literal rung.
 
 pub mod exact;
+pub mod journal;
 pub mod textbook;
 
-pub use exact::{Arithmetic, Exact, exact};
+pub use exact::{Arithmetic, Exact, exact, exact_with};
+pub use journal::Journal;

@@ -6,7 +6,7 @@
 
 use crate::ir::{Array, walk};
 use crate::num::Arith;
-use crate::ops::{RevGraph, RevNode};
+use crate::ops::{PerOperand, RevGraph, RevNode};
 use crate::seed::Seed;
 use rayon::prelude::*;
 use std::cell::RefCell;
@@ -21,10 +21,26 @@ pub fn lift<A: Arith>(a: &A, t: &crate::ir::Tensor) -> Array<A::S> {
 pub fn eval<A: Arith>(
     graph: &RevGraph,
     a: &A,
+    after: impl FnMut(crate::ir::ValueId, &[&Array<A::S>], Array<A::S>) -> Array<A::S>,
+) -> Vec<Array<A::S>> {
+    eval_by(graph, a, |compute| compute(), after)
+}
+
+/// As [`eval`]; `step` computes each node's value, or knows it already.
+pub fn eval_by<A: Arith>(
+    graph: &RevGraph,
+    a: &A,
+    mut step: impl FnMut(&dyn Fn() -> PerOperand<Array<A::S>>) -> PerOperand<Array<A::S>>,
     mut after: impl FnMut(crate::ir::ValueId, &[&Array<A::S>], Array<A::S>) -> Array<A::S>,
 ) -> Vec<Array<A::S>> {
-    let walked =
-        walk::up(graph, |l| lift(a, &l.tensor), |v, n, x| Ok::<_, Infallible>(after(v, x, n.op.forward_spec(a, x))));
+    let walked = walk::up(
+        graph,
+        |l| lift(a, &l.tensor),
+        |v, n, x| {
+            let y = step(&|| vec![Some(n.op.forward_spec(a, x))]).pop().flatten();
+            Ok::<_, Infallible>(after(v, x, y.expect("a node has a value")))
+        },
+    );
     walked.unwrap_or_else(|e| match e {})
 }
 
@@ -55,13 +71,14 @@ pub fn backprop<A: Arith>(
 }
 
 /// As [`backprop`], but hands value and cotangent over to `leave` when no rule will ask for them again;
-/// an empty array stays in `values`.
+/// an empty array stays in `values`. `step` computes each node's contributions, or knows them already.
 pub fn backprop_leaving<A: Arith, R>(
     graph: &RevGraph,
     a: &A,
     values: &mut [Array<A::S>],
     seeds: &[Seed],
     wanted: &[bool],
+    mut step: impl FnMut(&dyn Fn() -> PerOperand<Array<A::S>>) -> PerOperand<Array<A::S>>,
     mut total: impl FnMut(crate::ir::ValueId, Vec<Array<A::S>>) -> Array<A::S>,
     mut leave: impl FnMut(crate::ir::ValueId, Array<A::S>, Array<A::S>) -> R,
 ) -> Vec<Option<R>> {
@@ -73,7 +90,7 @@ pub fn backprop_leaving<A: Arith, R>(
         |v, n, ybar, want| {
             let values = values.borrow();
             let x: Vec<&Array<A::S>> = n.operands.iter().map(|o| &values[o.index()]).collect();
-            Ok::<_, Infallible>(n.op.vjp_spec(a, &x, &values[v.index()], ybar, want))
+            Ok::<_, Infallible>(step(&|| n.op.vjp_spec(a, &x, &values[v.index()], ybar, want)))
         },
         |v, contributions| Ok(total(v, contributions)),
         |v, ybar| {

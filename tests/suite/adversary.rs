@@ -175,6 +175,7 @@ fn the_certificate_says_what_it_reached() {
         seed_masks: None,
         region: Some(1e-5),
         adversary: Some(8),
+        resume: None,
         policy: Default::default(),
         reproduce: String::new(),
     };

@@ -25,6 +25,7 @@ fn request(model: &str) -> Request {
         seed_masks: None,
         region: None,
         adversary: None,
+        resume: None,
         policy: Default::default(),
         reproduce: String::new(),
     }
@@ -77,7 +78,7 @@ fn at_least(k: usize, n: usize, p: f64) -> f64 {
 fn probes_fail_no_more_often_than_they_say() {
     let loaded = session::load(&request("tests/data/graphs/gemm_forms")).expect("it lowers");
     let subjects = session::subjects(&loaded).expect("parameters");
-    let p = Passes::run(&loaded.lowered, subjects, Default::default(), &Quiet).expect("it runs");
+    let p = Passes::run(&loaded.lowered, subjects, Default::default(), None, &Quiet).expect("it runs");
     let graph = &loaded.lowered.graph;
     let wanted = graph.differentiated(&[]);
     let e = Evidence { graph, values: &p.values, cotangents: &p.cotangents, exact: &p.exact };

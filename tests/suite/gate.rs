@@ -28,6 +28,7 @@ fn request(model: PathBuf, inputs: PathBuf, policy: Policy) -> Request {
         seed_masks: None,
         region: None,
         adversary: None,
+        resume: None,
         policy,
         reproduce: "certify model.onnx --inputs inputs.npz".into(),
     }

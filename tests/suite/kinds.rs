@@ -26,6 +26,7 @@ fn request(model: &Path) -> Request {
         seed_masks: Some(7),
         region: None,
         adversary: None,
+        resume: None,
         policy: Policy::default(),
         reproduce: String::new(),
     }

@@ -11,11 +11,16 @@ mod decode;
 mod exact;
 mod gate;
 mod gradients;
+mod hostile;
 mod kinds;
 mod laws;
 mod looseness;
+#[cfg(unix)]
+mod lost_work;
 mod models;
+mod mutations;
 mod node_tests;
 mod odd;
+mod supply;
 #[cfg(unix)]
 mod webdriver;

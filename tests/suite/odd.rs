@@ -38,6 +38,8 @@ fn request(name: &str, flags: &[&str]) -> Request {
         outputs: Vec::new(),
         seed_masks: after("--seed-masks").map(|s| s.parse().expect("a number")),
         region: None,
+        adversary: None,
+        resume: None,
         policy: Policy::default(),
         reproduce: String::new(),
     }

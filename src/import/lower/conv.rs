@@ -1,6 +1,7 @@
 //! Conv, and the geometry that convolutions and pools share.
 
 use super::call::{Call, Done, Problem, invalid};
+use crate::data::MAX_ELEMENTS;
 use crate::import::index::from_fn;
 use crate::ops;
 
@@ -42,7 +43,8 @@ impl Window {
             (None, None) => return Err(invalid("attribute \"kernel_shape\" is missing")),
         };
         let (strides, dilations) = (list("strides", 1)?, list("dilations", 1)?);
-        let extent: Vec<usize> = kernel.iter().zip(&dilations).map(|(&k, &d)| (k - 1).saturating_mul(d) + 1).collect();
+        let extent: Vec<usize> =
+            kernel.iter().zip(&dilations).map(|(&k, &d)| (k - 1).saturating_mul(d).saturating_add(1)).collect();
         let ceil = c.flag("ceil_mode", false)?;
         let auto = c.text("auto_pad", "NOTSET")?;
         let mut pads = vec![0; 2 * n];
@@ -66,7 +68,7 @@ impl Window {
             "SAME_UPPER" | "SAME_LOWER" => {
                 for k in 0..n {
                     let out = input[k].div_ceil(strides[k]);
-                    let total = ((out.max(1) - 1) * strides[k] + extent[k]).saturating_sub(input[k]);
+                    let total = ((out.max(1) - 1) * strides[k]).saturating_add(extent[k]).saturating_sub(input[k]);
                     let (small, large) = (total / 2, total - total / 2);
                     let upper = auto == "SAME_UPPER";
                     pads[k] = if upper { small } else { large };
@@ -77,7 +79,10 @@ impl Window {
         }
         let mut out = Vec::with_capacity(n);
         for k in 0..n {
-            let padded = input[k] + pads[k] + pads[n + k];
+            let padded = pads[k].checked_add(pads[n + k]).and_then(|p| p.checked_add(input[k]));
+            let padded = padded
+                .filter(|&p| p <= MAX_ELEMENTS)
+                .ok_or_else(|| format!("pads {} and {} of axis {k} are too large", pads[k], pads[n + k]))?;
             let room = padded.checked_sub(extent[k]).ok_or_else(|| {
                 format!("a window of {} entries doesn't fit an axis of {padded} (pads included)", extent[k])
             })?;

@@ -12,7 +12,10 @@ impl Call<'_, '_> {
     pub fn emit(&mut self, op: impl Into<Op>, operands: &[ValueId]) -> Result<ValueId, Problem> {
         let node = self.node.clone();
         self.low.at(&node);
-        self.low.builder.node(op, operands).map_err(|why| Problem::found(Code::Shape, why))
+        let id = self.low.builder.node(op, operands).map_err(|why| Problem::found(Code::Shape, why))?;
+        let shape = self.sizes(id);
+        self.low.afford(&shape)?;
+        Ok(id)
     }
 
     /// Sizes of a graph value.

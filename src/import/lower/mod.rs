@@ -52,6 +52,7 @@ use super::value::{Cotangent, LeafInfo, Lowered, Note, Options, Seed, Source, Va
 use crate::data::{DType, Data, HostTensor};
 use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::ir::{Leaf, LeafKind, Origin, Tensor, ValueId};
+use crate::limits;
 use crate::ops::Builder;
 
 pub use notes::of as notes;
@@ -113,6 +114,10 @@ pub(super) struct Lowering<'m> {
     origin: Option<Rc<Node>>,
     notes: Vec<Note>,
     depth: usize,
+    /// Entries of all values of the graph.
+    entries: u64,
+    /// Entries of all that was computed before the run.
+    known: u64,
     /// How deep inside subgraphs, and how many of their nodes were lowered.
     nesting: usize,
     inner: usize,
@@ -171,6 +176,8 @@ impl<'m> Lowering<'m> {
             origin: None,
             notes: notes::of(model).into_iter().chain(model.plan.notes.clone()).collect(),
             depth: 0,
+            entries: 0,
+            known: 0,
             nesting: 0,
             inner: 0,
             drawn: Vec::new(),
@@ -229,7 +236,8 @@ impl<'m> Lowering<'m> {
             return;
         }
         let mut call = Call { low: self, node: node.clone(), opset, forced };
-        match (form.lower)(&mut call) {
+        let done = (form.lower)(&mut call).and_then(|()| self.keep(node));
+        match done {
             Ok(()) => {}
             Err(Problem::Operand) => self.refuse(node, None),
             Err(Problem::Found(d)) => {
@@ -237,6 +245,23 @@ impl<'m> Lowering<'m> {
                 self.refuse(node, Some(d));
             }
         }
+    }
+
+    /// Counts what a node made known before the run.
+    fn keep(&mut self, node: &Node) -> Result<(), Problem> {
+        let made = node.outputs.iter().filter_map(|o| self.values.get(o)?.host.as_ref());
+        self.known += made.map(|h| h.len() as u64).sum::<u64>();
+        let bytes = self.known.saturating_mul(8);
+        limits::afford("what is known before the run", bytes).map_err(|d| Problem::Found(Box::new(d)))
+    }
+
+    /// Counts a tensor that the graph is about to have, and refuses what the passes couldn't hold.
+    fn afford(&mut self, shape: &[usize]) -> Result<(), Problem> {
+        let n =
+            crate::data::elements(shape).ok_or_else(|| Problem::found(Code::Limit, crate::data::too_large(shape)))?;
+        self.entries += n as u64;
+        let what = format!("a graph with the {} entries up to here", self.entries);
+        limits::afford(&what, limits::of_graph(self.entries)).map_err(|d| Problem::Found(Box::new(d)))
     }
 
     fn refuse(&mut self, node: &Node, problem: Option<Diagnostic>) {
@@ -325,6 +350,7 @@ impl<'m> Lowering<'m> {
                 Problem::found(Code::Domain, what).help("only finite numbers have an error that can be bounded")
             );
         }
+        self.afford(&host.shape)?;
         let tensor = Tensor::new(host.shape.clone(), data.clone());
         let id = self.builder.leaf(Leaf { name: name.clone(), kind, tensor });
         let layer = reader.map(Node::layer).unwrap_or_default();

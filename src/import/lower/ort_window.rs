@@ -147,7 +147,7 @@ pub(super) fn max_pool(c: &mut Call) -> Done {
     (c.node, c.opset) = (node, opset);
     let (x, shape, window) = read?;
     let (planes, plane): (usize, usize) = (shape[0] * shape[1], shape[2..].iter().product());
-    let cells = cells(&window, &shape[2..]);
+    let cells = cells(&window, &shape[2..])?;
     let positions = cells.windows.len();
     if c.sizes(dy).iter().product::<usize>() != planes * positions {
         return Err(format!("a cotangent of shape {:?} for {positions} windows of {shape:?}", c.sizes(dy)).into());
@@ -203,7 +203,7 @@ pub(super) fn average_pool(c: &mut Call) -> Done {
     built(&shape)?;
     let include = c.flag("count_include_pad", false)?;
     let window = Window::read(c, input, None)?;
-    let cells = cells(&window, input);
+    let cells = cells(&window, input)?;
     let dy = c.graph(1)?;
     let (planes, plane): (usize, usize) = (shape[0] * shape[1], shape[2..].iter().product());
     let positions = cells.windows.len();

@@ -8,6 +8,7 @@ use crate::data::HostTensor;
 use crate::error::Code;
 use crate::import::index::{built, strides};
 use crate::ir::{Index, ValueId};
+use crate::limits;
 use crate::num::{Elementary, Ties};
 use crate::ops::{self, Piecewise};
 
@@ -19,10 +20,14 @@ pub(super) struct Cells {
     pub padded: Vec<usize>,
 }
 
-pub(super) fn cells(w: &Window, input: &[usize]) -> Cells {
+pub(super) fn cells(w: &Window, input: &[usize]) -> Result<Cells, Problem> {
     let n = input.len();
     let own = strides(input);
+    built(&[&w.out[..], &w.kernel[..]].concat())?;
     let (positions, size) = (w.out.iter().product::<usize>(), w.kernel.iter().product::<usize>());
+    // a list for every position, and a cell of it for every entry of the window
+    limits::afford("the windows of a pool", (64 * positions + 4 * positions * size) as u64)
+        .map_err(|d| Problem::Found(Box::new(d)))?;
     let mut out = Cells { windows: Vec::with_capacity(positions), padded: Vec::with_capacity(positions) };
     let unflatten = |mut i: usize, shape: &[usize]| {
         let mut at = vec![0; shape.len()];
@@ -49,7 +54,7 @@ pub(super) fn cells(w: &Window, input: &[usize]) -> Cells {
         out.windows.push(list);
         out.padded.push(padded);
     }
-    out
+    Ok(out)
 }
 
 /// Gathers windows of all planes, grouped by how many entries they have (windows at the border have
@@ -103,7 +108,7 @@ pub(super) fn max_pool(c: &mut Call) -> Done {
     let shape = c.sizes(x);
     let (n, ch, input) = spatial(&shape)?;
     let w = Window::read(c, input, None)?;
-    let cells = cells(&w, input);
+    let cells = cells(&w, input)?;
     let out: Vec<usize> = [n, ch].into_iter().chain(w.out.iter().copied()).collect();
     if c.wanted(1) {
         let at = places(c, &cells, input)?;
@@ -146,7 +151,7 @@ pub(super) fn average_pool(c: &mut Call) -> Done {
     let (n, ch, input) = spatial(&shape)?;
     let include = c.flag("count_include_pad", false)?;
     let w = Window::read(c, input, None)?;
-    let cells = cells(&w, input);
+    let cells = cells(&w, input)?;
     // the divisor counts the cells inside the plane, or inside the padded plane
     let key: Vec<usize> = if include { cells.padded.clone() } else { cells.windows.iter().map(Vec::len).collect() };
     let out: Vec<usize> = [n, ch].into_iter().chain(w.out.iter().copied()).collect();
@@ -162,7 +167,7 @@ pub(super) fn lp_pool(c: &mut Call) -> Done {
     let shape = c.sizes(x);
     let (n, ch, input) = spatial(&shape)?;
     let w = Window::read(c, input, None)?;
-    let cells = cells(&w, input);
+    let cells = cells(&w, input)?;
     let raised = power_of_magnitude(c, x, p)?;
     let out: Vec<usize> = [n, ch].into_iter().chain(w.out.iter().copied()).collect();
     let key = vec![0; cells.windows.len()];

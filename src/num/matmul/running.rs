@@ -14,7 +14,7 @@
 use rayon::prelude::*;
 
 use super::View;
-use crate::num::format::{HALF_ETA, U};
+use crate::num::format::{half_eta, u};
 use crate::num::reduce::{BLOCK, height};
 use crate::num::{Mag, lemma};
 
@@ -44,8 +44,8 @@ pub fn running_error(a: View<f32>, b: View<f32>, (m, n, k): (usize, usize, usize
         }
     });
     let relative = lemma::growth(height(k)) + Mag::count(k) * Mag::exp2(-52);
-    let absolute = Mag::count(k + 1) * (HALF_ETA + HALF_ETA);
-    let steps = Mag::count(k + k.div_ceil(BLOCK)) * HALF_ETA;
+    let absolute = Mag::count(k + 1) * (half_eta() + half_eta());
+    let steps = Mag::count(k + k.div_ceil(BLOCK)) * half_eta();
     // adding up at most k + k/BLOCK powers of two in binary64
     let inflate = Mag::ONE + Mag::count(2 * k + 8) * Mag::exp2(-53);
     out.par_chunks_mut(n).enumerate().for_each(|(i, row)| {
@@ -62,7 +62,7 @@ pub fn running_error(a: View<f32>, b: View<f32>, (m, n, k): (usize, usize, usize
                 *e = if whole.is_zero() {
                     Mag::ZERO
                 } else if whole.is_finite() {
-                    U * Mag::of(replay.powers[j]) * inflate + steps
+                    u() * Mag::of(replay.powers[j]) * inflate + steps
                 } else {
                     Mag::INFINITY
                 };

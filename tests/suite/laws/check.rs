@@ -6,7 +6,7 @@ use super::rng::Rng;
 use super::runs::{Outcome, conforming};
 use super::values::{ends, narrow_within, within};
 use certify::ir::{Array, Tensor};
-use certify::num::format::LARGEST;
+use certify::num::format::largest;
 use certify::num::{Ball, Balls, Interval, Mag};
 use certify::ops::{Approx, Bound, Centre, Op, PerOperand, RevNode, UNKNOWN_GATE};
 use rug::Float;
@@ -115,7 +115,7 @@ impl Findings {
             return self.fail(case, format!("{what}: {} bounds for {n} entries", bound.carried.len()));
         }
         // The passes void the bounds about every run where one may overflow on the way, see `bounds::checked`.
-        if what.starts_with("every") && bound.peak.get() > LARGEST {
+        if what.starts_with("every") && bound.peak.get() > largest() {
             return;
         }
         for (i, (s, total)) in spec.data.iter().zip(bound.total()).enumerate() {
@@ -125,7 +125,7 @@ impl Findings {
             if let Some(run) = run {
                 let v = run.data[i];
                 if !v.is_finite() {
-                    if (s.mag() + total).get() <= LARGEST {
+                    if (s.mag() + total).get() <= largest() {
                         self.fail(
                             case,
                             format!("{what}[{i}]: the run has {v}, spec {:e}, bound {:e}", s.mid.to_f64(), total.get()),
@@ -357,7 +357,7 @@ pub fn every_run(cells: &Cells, case: &Case, runs: usize, f: &mut Findings) {
         for o in &outcomes {
             let what = format!("every run, y, {style}, {}", o.how);
             f.contained(case, &what, &bound, Some(&o.y), &y_there, None, |f| &mut f.spec.forward);
-            let run = Some(&o.y).filter(|_| bound.peak.get() <= LARGEST);
+            let run = Some(&o.y).filter(|_| bound.peak.get() <= largest());
             f.within_scale(case, &what, &ry, run, &y_there);
         }
         for k in 0..case.x.len() {
@@ -372,7 +372,7 @@ pub fn every_run(cells: &Cells, case: &Case, runs: usize, f: &mut Findings) {
                 let what = format!("every run, cotangent {k}, {style}, {}", o.how);
                 let Some(run) = &o.xbar[k] else { continue };
                 f.contained(case, &what, b, Some(run), s, None, |f| &mut f.spec.vjp);
-                f.within_scale(case, &what, scale, Some(run).filter(|_| b.peak.get() <= LARGEST), s);
+                f.within_scale(case, &what, scale, Some(run).filter(|_| b.peak.get() <= largest()), s);
             }
         }
     }
