@@ -18,18 +18,8 @@ fn main() {
     let [model, inputs, rest @ ..] = args.as_slice() else { panic!("MODEL.onnx INPUTS.npz [SECONDS]") };
     let seconds: f64 = rest.first().map_or(2.0, |s| s.parse().expect("seconds"));
     let request = Request {
-        model: model.into(),
-        inputs: InputChoice::Path(inputs.into()),
-        cotangents: Vec::new(),
-        params: Vec::new(),
         freeze: vec!["*running*".into(), "zero".into(), "six".into()],
-        weights: None,
-        objective: None,
-        outputs: Vec::new(),
-        seed_masks: None,
-        region: None,
-        policy: Default::default(),
-        reproduce: String::new(),
+        ..Request::new(model.into(), InputChoice::Path(inputs.into()))
     };
     let loaded = session::load(&request).unwrap_or_else(|e| panic!("{e}"));
     let graph = &loaded.lowered.graph;
