@@ -1,5 +1,6 @@
 //! certify proves how far a model's binary32 gradients are from the true ones.
 
+pub mod adversary;
 pub mod bounds;
 pub mod certificate;
 pub mod chain;

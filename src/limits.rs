@@ -56,15 +56,11 @@ pub fn parse(text: &str) -> Result<u64, String> {
     bytes.filter(|&b| b > 0).ok_or_else(bad)
 }
 
-/// Bytes of the tables alone that all passes make of a graph whose values have so many entries together, at
-/// so many bits of the exact pass.
-// An entry has a value and a cotangent. In the exact pass both may be balls: 40, and limbs (bits/8, and 16
-// that malloc takes). Afterwards each has: binary32 4, an enclosure 16, three rungs of 16 (bound and local
-// part), a measured error 8, the reference run 20, a range 16.
-pub fn of_passes(entries: u64, bits: u32) -> u64 {
-    let exact = 2 * (4 + 40 + u64::from(bits) / 8 + 16);
-    let after = 2 * (4 + 16 + 3 * 16 + 8 + 20 + 16);
-    entries.saturating_mul(exact.max(after))
+/// Bytes of the tables alone that are there together after the exact pass, of a graph whose values have so
+/// many entries together. The exact pass may need more for a while: what fits is never refused.
+// An entry has a value and a cotangent; each has: binary32 4, an enclosure 16, two rungs of 8.
+pub fn of_passes(entries: u64) -> u64 {
+    entries.saturating_mul(2 * (4 + 16 + 2 * 8))
 }
 
 /// Bytes of a graph whose values have so many entries: a binary32 number, and a place in an index table.
@@ -158,8 +154,8 @@ mod tests {
         let d = afford_within("this", (1 << 20) + 1, 1 << 20).unwrap_err();
         assert_eq!(d.code, Code::Limit);
         assert!(d.what.starts_with("this would take 1.0 MiB or more"), "{d}");
-        assert_eq!(of_passes(u64::MAX, 128), u64::MAX);
-        assert!(of_passes(1000, 4096) > of_passes(1000, 128));
+        assert_eq!(of_passes(u64::MAX), u64::MAX);
+        assert!(of_passes(1000) > of_passes(999));
     }
 
     #[test]

@@ -25,6 +25,19 @@ pub struct ReferenceRun {
     pub cotangent_eps: Vec<Option<Mag>>,
 }
 
+impl ReferenceRun {
+    /// For a graph that is too large to be run so: no finite value, no bound.
+    pub fn unknown(graph: &RevGraph) -> ReferenceRun {
+        let nothing = || Tensor::new(vec![1], vec![f32::NAN]);
+        ReferenceRun {
+            values: (0..graph.len()).map(|_| nothing()).collect(),
+            eps: vec![Mag::INFINITY; graph.len()],
+            cotangents: (0..graph.len()).map(|_| Some(nothing())).collect(),
+            cotangent_eps: vec![Some(Mag::INFINITY); graph.len()],
+        }
+    }
+}
+
 /// Runs the reference runtime in binary32 with the seeds' error formulas beside it.
 ///
 /// Values beyond binary32 show as infinite entries and bounds.

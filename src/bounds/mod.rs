@@ -6,6 +6,7 @@
 
 pub mod literal;
 pub mod measured;
+pub mod region;
 
 use crate::ir::{Tensor, ValueId, walk};
 use crate::num::format::{largest, u};
@@ -121,6 +122,51 @@ pub fn eval_with(
         errors.push(Errors { undecided, ..checked(Errors::of(b), peak, &e.exact.values[v.index()], centre) });
     }
     errors
+}
+
+/// Local errors, every operation on its own: how far the operands are from the spec is read off the enclosures
+/// of this run, not composed. `eps` of the result bounds one step only.
+///
+/// Where a rule's local part grows with what the operands carry (softmax, products of rounded factors, orders
+/// that might overflow), the composed bounds would make it explode with depth. With [`Centre::Run`] the locals
+/// bound what this run's operations add; with [`Centre::Spec`] what those of any run add whose operands are as
+/// near to the spec as this run's: to first order, all of them.
+pub fn one_step(e: Evidence, seeds: &[Seed], wanted: &[bool], centre: Centre) -> (Vec<Errors>, Backward) {
+    let graph = e.graph;
+    // |x̂ − x| ≤ the largest distance of x̂ from the enclosure
+    let seen = |run: &[f32], spec: &[Interval]| map(run.len(), |i| spec[i].radius_about(f64::from(run[i])));
+    let near: Vec<Vec<Mag>> = (0..graph.len()).map(|i| seen(&e.values[i].data, &e.exact.values[i])).collect();
+    let mut forward: Vec<Errors> = graph.leaves().iter().map(|l| Errors::none(l.tensor.data.len())).collect();
+    for (k, n) in graph.nodes().iter().enumerate() {
+        let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, &near[o.index()], centre)).collect();
+        forward.push(Errors::of(n.op.forward_bound(&x, &e.value(graph.node_id(k), &[], centre))));
+    }
+    let mut parts: Vec<Vec<Errors>> = vec![Vec::new(); graph.len()];
+    let walked = walk::down(
+        graph,
+        wanted,
+        seeds.iter().map(|s| (s.value, Errors::none(s.cotangent.data.len()))).collect(),
+        |v, n, _: &Errors, want| {
+            let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, &near[o.index()], centre)).collect();
+            let y = e.value(v, &near[v.index()], centre);
+            let run = e.cotangents.total[v.index()].as_ref().expect("the run has a cotangent where bounds have one");
+            let spec = e.exact.cotangents[v.index()].as_deref().expect("and so has the spec");
+            let eps = seen(&run.data, spec);
+            let ybar = Approx { shape: &run.shape, run: &run.data, spec, eps: &eps, centre, gates: &[] };
+            let out = n.op.vjp_bound(&x, &y, &ybar, want);
+            Ok::<_, Infallible>(out.into_iter().map(|b| b.map(Errors::of)).collect())
+        },
+        |v, contributions| {
+            let i = v.index();
+            if contributions.len() == 1 {
+                return Ok(contributions.into_iter().next().expect("there is one"));
+            }
+            let sum = add_bound(&e.cotangents.parts[i], &e.exact.parts[i], &contributions, centre);
+            parts[i] = contributions;
+            Ok(sum)
+        },
+    );
+    (forward, Backward { total: walked.unwrap_or_else(|e| match e {}), parts })
 }
 
 /// How errors of contributions add up; see [`backprop`].

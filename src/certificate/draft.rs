@@ -1,7 +1,7 @@
 //! Beginning a certificate: figures are given here, what follows from them is left to `decide`.
 
 use super::number::{Enclosure, Num};
-use super::rungs::{Bound, Bounds, Rung};
+use super::rungs::{Bound, Bounds, Rung, quotient_up};
 use super::schema::*;
 use crate::num::Mag;
 
@@ -24,6 +24,7 @@ impl Certificate {
             exact_pass: exact,
             graph: GraphSize::default(),
             region: None,
+            adversary: None,
             gradient_source: GradientSource::Derived,
             gradients: Vec::new(),
             agreement: Vec::new(),
@@ -39,6 +40,27 @@ impl Certificate {
             environment: env,
             reproduce: Vec::new(),
         }
+    }
+}
+
+impl RegionTolerance {
+    /// The bound `abs` over a region, for a gradient whose ∞-norm at the given inputs is `norm`.
+    pub fn new(abs: Mag, norm: Enclosure) -> RegionTolerance {
+        let atol = Num::new(abs.get());
+        RegionTolerance {
+            atol,
+            atol_hex: atol.map(Num::hex),
+            rtol: quotient_up(abs, norm.lo()),
+            vacuous: !abs.is_zero() && abs.get() >= norm.lo(),
+        }
+    }
+}
+
+impl Reached {
+    /// An error that an adversary reached, beside the portable bound of the same gradient.
+    pub fn new(error: f64, portable: Option<&Bound>) -> Reached {
+        let abs = portable.and_then(|b| b.abs);
+        Reached { error: Num::of(error), factor: abs.and_then(|a| quotient_up(Mag::of(a.get()), error)) }
     }
 }
 
@@ -60,6 +82,8 @@ impl Gradient {
             bounds: Bounds::default(),
             scale: None,
             region_scale: None,
+            region_tolerance: None,
+            adversary: None,
             tolerance: Tolerance::default(),
             detection: Detection::default(),
             correct_digits: Num::ZERO,

@@ -253,8 +253,14 @@ pub(crate) fn certified() -> Certificate {
     c.notes = vec![text("figures of this certificate are made up")];
     c.seed.push(Seed { output: text("logits"), value: text("cotangent.npy"), sha256: Some("c0ffee12".repeat(8)) });
     c.region = Some(Region { radius: Num::of(0.125) });
+    c.adversary = Some(Adversary { runs: 64, seed: text("44382") });
     for g in &mut c.gradients {
         g.region_scale = g.scale;
+        g.region_tolerance = g.bounds.portable.as_ref().map(|b| {
+            let abs = Mag::of(b.abs.map_or(f64::INFINITY, Num::get)) * Mag::of(3.0);
+            RegionTolerance::new(abs, g.spec_norm)
+        });
+        g.adversary = Some(Reached::new(g.observed.hi() * 1.5, g.bounds.portable.as_ref()));
     }
     c.decide(Limits::default()).expect("the figures are consistent");
     c

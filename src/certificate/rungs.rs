@@ -17,7 +17,7 @@ pub enum Rung {
     Schedule,
     /// The measured local errors of this run, composed per entry.
     Run,
-    /// `portable`'s local errors through signed derivatives.
+    /// What any conforming run's operations add at exact operands, through signed derivatives.
     ChainPortable,
     /// `schedule`'s local errors through signed derivatives.
     ChainSchedule,
@@ -94,8 +94,8 @@ pub enum Covers {
     IndependentRoundings,
 }
 
-/// How far a bound is to be believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How far a bound is to be believed, the firmest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// A theorem about the runs it covers.

@@ -46,8 +46,10 @@ pub struct Certificate {
     pub exact_pass: ExactPass,
     /// Size of the graph.
     pub graph: GraphSize,
-    /// The region over which `region_scale` holds; `None` unless one was asked for.
+    /// The region over which `region_scale` and `region_tolerance` hold; `None` unless one was asked for.
     pub region: Option<Region>,
+    /// The adversarial runs that were played; `None` unless they were asked for.
+    pub adversary: Option<Adversary>,
     /// Whose gradients `gradients` are.
     pub gradient_source: GradientSource,
     /// One entry per parameter that has a gradient, in the order of the model.
@@ -395,6 +397,43 @@ pub struct Region {
     pub radius: Num,
 }
 
+/// Conforming runs whose free choices were made to err as far as possible. They stay within the `portable`
+/// rung, or nothing is certified.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adversary {
+    /// How many were played.
+    pub runs: u64,
+    /// What their choices were drawn from.
+    pub seed: String,
+}
+
+/// How far an adversary got with one gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reached {
+    /// The largest |run − spec| of an entry in an adversarial run, rounded down.
+    pub error: Num,
+    /// The `portable` bound ÷ `error`, rounded up: the bound is at most this much larger than the worst case;
+    /// `None` where there is no such bound or `error` is 0.
+    pub factor: Option<Num>,
+}
+
+/// A tolerance for every input of the certificate's region, between any conforming run and the spec at the
+/// same input.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegionTolerance {
+    /// No entry is further from the spec than this; `None` is unbounded.
+    pub atol: Option<Num>,
+    /// `atol` in hexadecimal.
+    pub atol_hex: Option<String>,
+    /// `atol` in units of ‖g‖∞ at the given inputs, rounded up.
+    pub rtol: Option<Num>,
+    /// Not below ‖g‖∞ at the given inputs: an all-zero gradient would do as well.
+    pub vacuous: bool,
+}
+
 /// One parameter's gradient.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -423,6 +462,10 @@ pub struct Gradient {
     pub scale: Option<Num>,
     /// The same over the certificate's region.
     pub region_scale: Option<Num>,
+    /// The `portable` rung over the certificate's region.
+    pub region_tolerance: Option<RegionTolerance>,
+    /// What an adversary reached; `None` unless one was asked for.
+    pub adversary: Option<Reached>,
     /// What to compare another runtime's gradient with.
     pub tolerance: Tolerance,
     /// What the tolerance and common defaults can detect.
@@ -524,10 +567,14 @@ pub struct Tolerance {
     pub covers: Option<Covers>,
     /// Largest distance of an entry between another runtime and this run: the sum of both bounds.
     pub atol_between_runtimes: Option<Num>,
+    /// Largest distance of an entry between any two conforming runtimes: twice the bound of one.
+    pub atol_any_two_runtimes: Option<Num>,
     /// `eps ÷ B` of the scale pass: the relative part of the seeds' `tolFromEpsScale`; not recommended.
     pub rel_of_scale: Option<Num>,
-    /// What to paste, in words.
+    /// What to paste to compare a runtime with the exact gradient, in words.
     pub recommendation: String,
+    /// What to paste to compare two runtimes, in words.
+    pub between_runtimes: String,
 }
 
 /// The smallest corruption of a gradient that is certain to be rejected: added to this run's

@@ -1,5 +1,6 @@
 use super::verdict::judge;
 use super::*;
+use crate::num::Mag;
 
 /// Decides a certificate whose only gradients have these norms and errors.
 fn decided(figures: &[(Enclosure, Enclosure)]) -> Certificate {
@@ -108,6 +109,15 @@ fn a_contradicted_rigorous_bound_is_a_bug_of_the_tool() {
     let b = c.gradients[2].bounds.schedule.clone().unwrap();
     c.gradients[2].bounds.schedule = Some(b.by_probes(0.9));
     assert!(c.decide(Limits::default()).is_ok());
+    // A region without its centre is one, and an adversary beyond the portable rung.
+    let mut d = c.clone();
+    d.gradients[0].region_tolerance = Some(RegionTolerance::new(Mag::of(lo * 1e-9), d.gradients[0].spec_norm));
+    assert!(d.decide(Limits::default()).unwrap_err().violations[0].contains("region"));
+    let mut d = c.clone();
+    let portable = d.gradients[0].bounds.portable.clone();
+    d.gradients[0].adversary =
+        Some(Reached::new(portable.as_ref().unwrap().abs.unwrap().get() * 1.1, portable.as_ref()));
+    assert!(d.decide(Limits::default()).unwrap_err().violations[0].contains("portable"));
     // A scale below a magnitude is one.
     c.gradients[0].scale = Some(Num::of(1e-9));
     assert!(c.decide(Limits::default()).unwrap_err().violations[0].contains("scale"));
@@ -129,6 +139,9 @@ fn tolerances_say_whom_they_cover() {
     assert_eq!((last.rung, last.covers), (Some(Rung::ChainPortable), Some(Covers::EveryConformingRun)));
     assert!(last.recommendation.starts_with("rtol=0, atol="), "{}", last.recommendation);
     assert!(last.atol_between_runtimes.unwrap().get() > last.atol.unwrap().get());
+    let (atol, any) = (last.atol.unwrap().get(), last.atol_any_two_runtimes.unwrap().get());
+    assert!(any >= 2.0 * atol && any < 2.000001 * atol);
+    assert!(last.between_runtimes.starts_with("rtol=0, atol="), "{}", last.between_runtimes);
     // The pasted figure is not below the bound.
     let pasted = last.recommendation.split("atol=").nth(1).unwrap().split(' ').next().unwrap();
     assert!(pasted.parse::<f64>().unwrap() >= last.atol.unwrap().get());
@@ -141,6 +154,7 @@ fn tolerances_say_whom_they_cover() {
     c.decide(Limits::default()).unwrap();
     let t = &c.gradients[0].tolerance;
     assert_eq!((t.rung, t.covers, t.atol_between_runtimes), (Some(Rung::Direct), Some(Covers::ThisRun), None));
+    assert!(t.between_runtimes.starts_with("none rigorous") && t.atol_any_two_runtimes.is_none());
     assert!(t.recommendation.starts_with("none rigorous for other runtimes; statistical"), "{}", t.recommendation);
     assert!(t.recommendation.contains("(chain_portable)") && t.recommendation.contains("(probabilistic)"));
     assert_eq!(c.checklist.iter().find(|i| i.id == "tolerances").unwrap().status, Status::Fail);

@@ -40,9 +40,21 @@ pub(super) fn tolerance(g: &Gradient) -> Tolerance {
             text
         }
     };
+    let observed = Mag::of(g.observed.hi());
+    let magnitude = |x: Num| Mag::of(x.get());
+    let any = portable.and_then(|(rung, b)| Some((rung, magnitude(b.abs?))));
+    let between_runtimes = match any {
+        // Each runtime is within its own bound of the spec: the sum. This run's own is its observed error.
+        Some((rung, a)) => format!(
+            "rtol=0, atol={} between any two conforming runtimes, atol={} between one and this run ({})",
+            decimal::up((a + a).get(), PASTED),
+            decimal::up((a + observed).get(), PASTED),
+            rung.name()
+        ),
+        None => "none rigorous: no bound says anything about another runtime".into(),
+    };
     let chosen = portable.or(own);
     let atol = chosen.and_then(|(_, b)| b.abs);
-    let magnitude = |x: Num| Mag::of(x.get());
     Tolerance {
         atol,
         atol_hex: atol.map(Num::hex),
@@ -50,12 +62,12 @@ pub(super) fn tolerance(g: &Gradient) -> Tolerance {
         rung: chosen.map(|(rung, _)| rung),
         covers: chosen.map(|(_, b)| b.covers),
         // Another runtime is within its bound of the spec, and this run within its observed error.
-        atol_between_runtimes: portable
-            .and_then(|(_, b)| b.abs)
-            .and_then(|a| Num::new((magnitude(a) + Mag::of(g.observed.hi())).get())),
+        atol_between_runtimes: any.and_then(|(_, a)| Num::new((a + observed).get())),
+        atol_any_two_runtimes: any.and_then(|(_, a)| Num::new((a + a).get())),
         // tolFromEpsScale: abs = eps, rel = eps/B.
         rel_of_scale: atol.zip(g.scale).and_then(|(a, b)| quotient_up(magnitude(a), b.get())),
         recommendation,
+        between_runtimes,
     }
 }
 

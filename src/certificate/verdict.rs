@@ -212,6 +212,16 @@ impl Certificate {
                 }
             }
         }
+        for g in &self.gradients {
+            let what = format!("gradient \"{}\"", g.name);
+            // the region holds the given inputs, and the portable rung every adversarial run
+            let region = g.region_tolerance.as_ref().and_then(|r| r.atol).map(|a| (a, g.observed.lo(), "the region"));
+            let portable = g.bounds.portable.as_ref().and_then(|b| b.abs);
+            let played = portable.zip(g.adversary).map(|(a, r)| (a, r.error.get(), "rung portable"));
+            for (abs, seen, who) in region.into_iter().chain(played).filter(|(abs, seen, _)| abs.get() < *seen) {
+                violations.push(format!("{what}: {who} bounds the error by {}, but a run errs by {seen}", abs.get()));
+            }
+        }
         for l in &self.forward {
             contradicted(&format!("value of node \"{}\"", l.node), &l.bounds, &mut violations);
         }

@@ -12,7 +12,7 @@ use super::sources::{Site, Source, Sources};
 use crate::bounds::Evidence;
 use crate::ir::{Array, LeafKind, Tensor, ValueId, elements};
 use crate::num::Mag;
-use crate::ops::{Op, RevNode};
+use crate::ops::{Op, RevGraph, RevNode};
 use rayon::prelude::*;
 
 /// Bounds per entry of each parameter's gradient.
@@ -30,21 +30,21 @@ pub const AFFORDABLE: f64 = 4e10;
 /// (number of columns) × (multiply–adds forward and backward): the cost of the exact chain.
 pub fn cost(table: &Table, sources: &Sources) -> f64 {
     let columns: usize = sources.list.iter().filter(|s| inner(table, s.site)).map(|s| s.size.len()).sum();
-    columns as f64 * 3.0 * sweep_work(table)
+    columns as f64 * 3.0 * sweep_work(table.graph)
 }
 
 /// Multiply–adds of the forward pass.
-pub fn sweep_work(table: &Table) -> f64 {
-    table.graph.nodes().iter().map(|n| work(table, &n.op, &n.operands, &n.shape)).sum()
+pub fn sweep_work(graph: &RevGraph) -> f64 {
+    graph.nodes().iter().map(|n| work(graph, &n.op, &n.operands, &n.shape)).sum()
 }
 
-fn work(table: &Table, op: &Op, operands: &[ValueId], shape: &[usize]) -> f64 {
+fn work(graph: &RevGraph, op: &Op, operands: &[ValueId], shape: &[usize]) -> f64 {
     let size = elements(shape) as f64;
-    let of = |k: usize| table.graph.shape(operands[k]);
+    let of = |k: usize| graph.shape(operands[k]);
     match op {
         Op::MatMul(m) => size * if m.trans_a { of(0)[of(0).len() - 2] } else { of(0)[of(0).len() - 1] } as f64,
         Op::Conv(_) => size * elements(&of(1)[1..]) as f64,
-        _ => size.max(operands.iter().map(|&o| elements(table.graph.shape(o)) as f64).sum()),
+        _ => size.max(operands.iter().map(|&o| elements(graph.shape(o)) as f64).sum()),
     }
 }
 

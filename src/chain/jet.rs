@@ -3,6 +3,8 @@
 //! The textbook definitions, evaluated in this arithmetic, propagate derivatives forward through both
 //! the forward and the backward pass, signs and all. At a gate the branch of the value counts.
 
+use super::products;
+use crate::num::arith::textbook;
 use crate::num::{Arith, Elementary, Pieces, Ties};
 use crate::ops::Smooth;
 
@@ -120,6 +122,20 @@ impl Arith for Jets {
             }
         }
         y
+    }
+
+    fn products<'a>(
+        &self,
+        size: (usize, usize, usize),
+        left: impl Fn(usize, usize) -> Option<&'a Jet> + Sync,
+        right: impl Fn(usize, usize) -> Option<&'a Jet> + Sync,
+        bias: impl Fn(usize, usize) -> Option<&'a Jet> + Sync,
+    ) -> Vec<Jet> {
+        if products::pays(size) {
+            products::jets(size, left, right, bias)
+        } else {
+            textbook(self, size, left, right, bias)
+        }
     }
 
     fn piece_value(&self, p: &Pieces, a: &Jet) -> Jet {

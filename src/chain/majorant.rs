@@ -4,6 +4,8 @@
 //! the rounding error of the former is at most (number of operations on a path)·2^−53 of the latter.
 
 use super::jet::Jet;
+use super::products;
+use crate::num::arith::textbook;
 use crate::num::{Arith, Elementary, Mag, Pieces, Ties};
 use crate::ops::Smooth;
 
@@ -82,6 +84,20 @@ impl Arith for Majorants {
             value: s.value + a.value * b.value,
             sum: s.sum + Mag::of(b.value) * a.sum + Mag::of(a.value) * b.sum,
         })
+    }
+
+    fn products<'a>(
+        &self,
+        size: (usize, usize, usize),
+        left: impl Fn(usize, usize) -> Option<&'a Major> + Sync,
+        right: impl Fn(usize, usize) -> Option<&'a Major> + Sync,
+        bias: impl Fn(usize, usize) -> Option<&'a Major> + Sync,
+    ) -> Vec<Major> {
+        if products::pays(size) {
+            products::majorants(size, left, right, bias)
+        } else {
+            textbook(self, size, left, right, bias)
+        }
     }
 
     fn piece_value(&self, p: &Pieces, a: &Major) -> Major {

@@ -22,10 +22,11 @@ pub mod columns;
 pub mod jet;
 pub mod majorant;
 pub mod probes;
+mod products;
 pub mod propagate;
 pub mod sources;
 
 pub use columns::exact_chain;
-pub use probes::{Probes, probe};
+pub use probes::{Probes, probe, spread};
 pub use propagate::Moves;
 pub use sources::{Site, Sources};

@@ -4,7 +4,7 @@
 //! Σ|G_k|m_k, whatever the signs. The mean of log|·| over N draws estimates the log of that scale; by
 //! Chernoff, with E|C|^−t = sec(πt/2), P(κ·estimate < scale) ≤ min_t (sec(πt/2)·κ^−t)^N. A tensor's
 //! largest entry needs no union over entries: the entry with the largest scale is one fixed entry.
-//! With normal draws instead, the root mean square estimates √Σ(G_k m_k)².
+//! With random signs instead, whose variance is 1, the root mean square estimates √Σ(G_k m_k)².
 
 use super::jet::LANES;
 use super::propagate::Table;
@@ -25,26 +25,58 @@ pub const FAILURE: f64 = 1e-3;
 pub struct Probes {
     /// κ·(estimate of the largest Σ|G|m).
     pub magnitude: BTreeMap<ValueId, f64>,
-    /// For independent errors of mean 0 and variance m²/3.
-    pub spread: BTreeMap<ValueId, f64>,
     /// Probability with which all of `magnitude` hold.
     pub confidence: f64,
 }
 
-/// SplitMix64 of a counter: the same draw for the same place, whatever the threads do.
-fn draw(seed: u64, a: u64, b: u64, c: u64) -> f64 {
-    let mut z = seed
-        ^ a.wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        ^ b.wrapping_mul(0xD1B5_4A32_D192_ED03)
-        ^ c.wrapping_mul(0x8CB9_2BA7_2F3D_8DD7);
-    for _ in 0..2 {
-        z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^= z >> 31;
+/// SplitMix64: a stream of its own for every place, the same whatever the threads do.
+struct Stream(u64);
+
+impl Stream {
+    /// The stream of entry `i` of source `k` in a pass.
+    fn new(seed: u64, k: usize, i: usize, pass: usize) -> Stream {
+        let place = [k, i, pass].into_iter().fold(Stream(seed), |s, x| Stream(Stream(s.0 ^ x as u64).bits()));
+        Stream(place.0)
     }
-    // strictly between 0 and 1
-    ((z >> 12) as f64 + 0.5) / (1u64 << 52) as f64
+
+    fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// x/y of a point drawn from the unit disc: a Cauchy draw, without an elementary function.
+    fn cauchy(&mut self) -> f64 {
+        loop {
+            let bits = self.bits();
+            // odd multiples of 2^−32 on (−1, 1): neither is 0
+            let on = |half: u32| (f64::from(half as i32) + 0.5) * (1.0 / (1u64 << 31) as f64);
+            let (x, y) = (on(bits as u32), on((bits >> 32) as u32));
+            if x * x + y * y <= 1.0 {
+                return x / y;
+            }
+        }
+    }
+}
+
+/// What a probe draws for each error.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Draw {
+    Cauchy,
+    Sign,
+}
+
+impl Draw {
+    fn lanes(self, mut from: Stream, m: f64) -> [f64; LANES] {
+        match self {
+            Draw::Cauchy => std::array::from_fn(|_| m * from.cauchy()),
+            Draw::Sign => {
+                let bits = from.bits();
+                std::array::from_fn(|lane| if bits >> lane & 1 == 0 { m } else { -m })
+            }
+        }
+    }
 }
 
 /// κ with which the estimate fails for one tensor with probability at most `failure`.
@@ -58,68 +90,82 @@ pub fn factor(draws: usize, failure: f64) -> f64 {
     best.fold(f64::INFINITY, f64::min).exp() * (1.0 + 1e-9)
 }
 
-/// Estimates Σ|G|m and √Σ(Gm)²/3 for all parameters, m as `size` says.
-pub fn probe(table: &Table, sources: &Sources, size: impl Fn(usize) -> Vec<Mag> + Sync, seed: u64) -> Probes {
-    let graph = table.graph;
-    let parameters: Vec<ValueId> = graph
-        .leaves()
-        .iter()
-        .enumerate()
-        .filter(|(_, l)| l.kind == LeafKind::Parameter)
-        .map(|(i, _)| ValueId(i as u32))
-        .collect();
+/// The parameters, in the order of their ids.
+fn parameters(table: &Table) -> Vec<ValueId> {
+    let leaves = table.graph.leaves().iter().enumerate();
+    leaves.filter(|(_, l)| l.kind == LeafKind::Parameter).map(|(i, _)| ValueId(i as u32)).collect()
+}
+
+/// Per parameter, entry by entry: `each` of an entry's lanes, added up over all passes.
+fn gather(
+    table: &Table,
+    sources: &Sources,
+    size: impl Fn(usize) -> Vec<Mag> + Sync,
+    (seed, draw): (u64, Draw),
+    each: impl Fn(&[f64; LANES]) -> f64 + Sync,
+) -> Vec<(ValueId, Vec<f64>)> {
     let index: BTreeMap<Site, usize> = sources.list.iter().enumerate().map(|(k, s)| (s.site, k)).collect();
     let sizes: Vec<Vec<Mag>> = (0..sources.list.len()).map(&size).collect();
-    let sweep = |pass: usize, normal: bool| {
+    let mut sums: Vec<(ValueId, Vec<f64>)> =
+        parameters(table).into_iter().map(|v| (v, vec![0.0; elements(table.graph.shape(v))])).collect();
+    for pass in 0..DRAWS / LANES {
         let moves = table.sweep(|site| {
             let &k = index.get(&site)?;
-            let lanes = |i: usize, m: f64| {
-                let mut t = [0.0; LANES];
-                for (lane, t) in t.iter_mut().enumerate() {
-                    let u = draw(seed ^ u64::from(normal), k as u64, i as u64, (pass * LANES + lane) as u64);
-                    *t = m * if normal {
-                        let v = draw(!seed, k as u64, i as u64, (pass * LANES + lane) as u64);
-                        // Box–Muller
-                        (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos() / 3f64.sqrt()
-                    } else {
-                        (std::f64::consts::PI * (u - 0.5)).tan()
-                    };
-                }
-                (i, t)
-            };
-            let sources = sizes[k].iter().enumerate().filter(|(_, m)| !m.is_zero());
-            Some(sources.map(|(i, m)| lanes(i, m.get())).collect())
+            let lanes = |(i, m): (usize, &Mag)| (i, draw.lanes(Stream::new(seed, k, i, pass), m.get()));
+            let entries = sizes[k].par_iter().enumerate().with_min_len(256);
+            Some(entries.filter(|(_, m)| !m.is_zero()).map(lanes).collect())
         });
-        parameters
-            .iter()
-            .map(|v| moves.cotangents[v.index()].as_ref().map(|a| a.data.iter().map(|j| j.lanes).collect::<Vec<_>>()))
-            .collect::<Vec<_>>()
-    };
-    let gather = |normal: bool, each: fn(f64) -> f64| {
-        let mut sums: Vec<Vec<f64>> = parameters.iter().map(|&v| vec![0.0; elements(graph.shape(v))]).collect();
-        for pass in 0..DRAWS / LANES {
-            for (sum, lanes) in sums.iter_mut().zip(sweep(pass, normal)) {
-                let Some(lanes) = lanes else { continue };
-                sum.par_iter_mut().zip(&lanes).for_each(|(s, l)| *s += l.iter().map(|&t| each(t)).sum::<f64>());
-            }
+        for (v, sum) in &mut sums {
+            let Some(moved) = &moves.cotangents[v.index()] else { continue };
+            sum.par_iter_mut().with_min_len(256).zip(&moved.data).for_each(|(s, j)| *s += each(&j.lanes));
         }
-        sums
-    };
-    let kappa = factor(DRAWS, FAILURE / parameters.len().max(1) as f64);
-    let logs = gather(false, log);
-    let squares = gather(true, |t| t * t);
-    let magnitude = parameters.iter().zip(&logs).map(|(&v, sums)| {
+    }
+    sums
+}
+
+/// Estimates Σ|G|m for all parameters, m as `size` says.
+pub fn probe(table: &Table, sources: &Sources, size: impl Fn(usize) -> Vec<Mag> + Sync, seed: u64) -> Probes {
+    let logs = gather(table, sources, size, (seed, Draw::Cauchy), log_of_all);
+    let kappa = factor(DRAWS, FAILURE / logs.len().max(1) as f64);
+    let magnitude = logs.into_iter().map(|(v, sums)| {
         // an entry that nothing reaches keeps the sum 0 it started with, one that never moves has no error
         let still = |s: f64| s == 0.0 || s <= DRAWS as f64 * log(0.0) * (1.0 - 1e-9);
         let top = largest(sums.iter().copied().filter(|&s| !still(s)));
         (v, top.map_or(0.0, |top| (top / DRAWS as f64).exp() * kappa))
     });
-    let spread = parameters.iter().zip(&squares).map(|(&v, sums)| {
+    Probes { magnitude: magnitude.collect(), confidence: 1.0 - FAILURE }
+}
+
+/// Six standard deviations of Σ ±G·m for independent errors of mean 0 and variance m²/3.
+pub fn spread(
+    table: &Table,
+    sources: &Sources,
+    size: impl Fn(usize) -> Vec<Mag> + Sync,
+    seed: u64,
+) -> BTreeMap<ValueId, f64> {
+    let squares = gather(table, sources, size, (!seed, Draw::Sign), |t| t.iter().map(|t| t * t).sum());
+    let six = |(v, sums): (ValueId, Vec<f64>)| {
         let top = largest(sums.iter().copied()).unwrap_or(0.0);
-        // six standard deviations, and a quarter more for the estimate's own scatter
-        (v, 6.0 * 1.25 * (top / DRAWS as f64).sqrt())
-    });
-    Probes { magnitude: magnitude.collect(), spread: spread.collect(), confidence: 1.0 - FAILURE }
+        // a quarter more for the estimate's own scatter
+        (v, 6.0 * 1.25 * (top / DRAWS as f64 / 3.0).sqrt())
+    };
+    squares.into_iter().map(six).collect()
+}
+
+/// Σ ln|t| as one logarithm: of the product of the significands, exponents counted apart.
+fn log_of_all(lanes: &[f64; LANES]) -> f64 {
+    let (mut product, mut exponents) = (1.0f64, 0i64);
+    for t in lanes {
+        let bits = t.abs().to_bits();
+        let e = (bits >> 52) as i64;
+        if e == 0 || e == 0x7ff {
+            // 0, subnormal, ∞ or NaN
+            return lanes.iter().map(|&t| log(t)).sum();
+        }
+        product *= f64::from_bits(bits & ((1 << 52) - 1) | 1023 << 52);
+        exponents += e - 1023;
+    }
+    product.ln() + exponents as f64 * std::f64::consts::LN_2
 }
 
 /// ln|t|, at least that of the smallest normal number: a draw that underflows is no proof of no error.
@@ -142,5 +188,29 @@ mod tests {
         assert_eq!(largest([1.0, f64::NAN, 2.0].into_iter()), Some(f64::INFINITY));
         assert_eq!(largest([-3.0, -2.0].into_iter()), Some(-2.0));
         assert!(log(0.0).is_finite() && log(f64::NAN).is_nan() && log(f64::INFINITY) == f64::INFINITY);
+    }
+
+    #[test]
+    fn one_logarithm_is_the_sum_of_all() {
+        for scale in [1.0, 1e-300, 1e300, 1e-310] {
+            let lanes: [f64; LANES] =
+                std::array::from_fn(|i| scale * (0.1 + i as f64) * if i % 2 == 0 { 1.0 } else { -1.0 });
+            let sum: f64 = lanes.iter().map(|&t| log(t)).sum();
+            assert!((log_of_all(&lanes) - sum).abs() < 1e-9, "{scale:e}");
+        }
+        assert!((log_of_all(&[0.0; LANES]) - LANES as f64 * log(0.0)).abs() < 1e-9);
+        assert!(log_of_all(&[f64::NAN; LANES]).is_nan());
+    }
+
+    #[test]
+    fn cauchy_draws_have_the_quartiles_of_a_cauchy() {
+        let mut draws = Stream::new(1, 2, 3, 4);
+        let n = 100_000;
+        let c: Vec<f64> = (0..n).map(|_| draws.cauchy()).collect();
+        // P(C < −1) = P(C > 1) = 1/4, P(|C| > tan(0.45·π)) = 1/10
+        let share = |f: &dyn Fn(f64) -> bool| c.iter().filter(|&&x| f(x)).count() as f64 / f64::from(n);
+        assert!((share(&|x| x < -1.0) - 0.25).abs() < 0.01);
+        assert!((share(&|x| x > 1.0) - 0.25).abs() < 0.01);
+        assert!((share(&|x| x.abs() > 6.313_751_514_675_043) - 0.1).abs() < 0.01);
     }
 }

@@ -9,6 +9,7 @@ use crate::ir::{Array, Node, Tensor, ValueId, elements, walk};
 use crate::num::{Interval, Mag};
 use crate::ops::{Op, RevGraph, RevNode, map};
 use crate::seed::Seed;
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 /// A run's values and cotangents as jets that stand still, and the order in which contributions arrive.
@@ -95,13 +96,14 @@ impl<'a> Table<'a> {
             }
             let mut y = if live {
                 let x: Vec<&Array<Jet>> = n.operands.iter().map(|o| self.value(&values, *o)).collect();
-                let moved = n.op.forward_spec(&Jets, &x);
-                lanes_onto(&self.values[v.index()], &moved)
+                let mut moved = n.op.forward_spec(&Jets, &x);
+                values_onto(&mut moved, &self.values[v.index()]);
+                moved
             } else {
                 self.values[v.index()].clone()
             };
             enter(&mut y, entering);
-            values[v.index()] = y.data.iter().any(|j| j.live).then_some(y);
+            values[v.index()] = y.data.par_iter().with_min_len(1 << 12).any(|j| j.live).then_some(y);
         }
         let mut cotangents: Vec<Option<Array<Jet>>> = vec![None; graph.len()];
         for id in (0..graph.len()).rev() {
@@ -130,11 +132,20 @@ impl<'a> Table<'a> {
                 let Some(base) = &self.cotangents[o.index()] else { continue };
                 let mut c = contributions[operand].take().unwrap_or_else(|| base.clone());
                 enter(&mut c, entering);
-                if c.data.iter().any(|j| j.live) {
-                    let sum = cotangents[o.index()].get_or_insert_with(|| base.clone());
-                    for (s, j) in sum.data.iter_mut().zip(&c.data).filter(|(_, j)| j.live) {
-                        s.live = true;
-                        s.lanes.iter_mut().zip(&j.lanes).for_each(|(s, t)| *s += t);
+                if !c.data.par_iter().with_min_len(1 << 12).any(|j| j.live) {
+                    continue;
+                }
+                match &mut cotangents[o.index()] {
+                    Some(sum) => {
+                        let lines = sum.data.par_iter_mut().with_min_len(256).zip(&c.data);
+                        lines.filter(|(_, j)| j.live).for_each(|(s, j)| {
+                            s.live = true;
+                            s.lanes.iter_mut().zip(&j.lanes).for_each(|(s, t)| *s += t);
+                        });
+                    }
+                    first => {
+                        values_onto(&mut c, base);
+                        *first = Some(c);
                     }
                 }
             }
@@ -158,8 +169,7 @@ fn enter(y: &mut Array<Jet>, entering: Option<Injection>) {
     }
 }
 
-/// This run's values with the derivatives just computed.
-fn lanes_onto(values: &Array<Jet>, moved: &Array<Jet>) -> Array<Jet> {
-    let one = |i: usize| Jet { value: values.data[i].value, ..moved.data[i] };
-    Array::new(values.shape.clone(), map(values.data.len(), one))
+/// Derivatives just computed get this run's values.
+fn values_onto(moved: &mut Array<Jet>, values: &Array<Jet>) {
+    moved.data.par_iter_mut().with_min_len(512).zip(&values.data).for_each(|(m, v)| m.value = v.value);
 }

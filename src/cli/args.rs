@@ -202,9 +202,9 @@ pub struct Certify {
     /// The graph and its inputs.
     #[command(flatten)]
     pub graph: GraphArgs,
-    /// Bound magnitudes over a region as well: every input entry may move by R either way
-    #[arg(long, value_name = "R", value_parser = radius)]
-    pub region: Option<f64>,
+    /// What else to look for.
+    #[command(flatten)]
+    pub extras: ExtraArgs,
     /// Limits, requirements and waivers (TOML); `certify policy init` writes a commented one
     #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
     pub policy: Option<PathBuf>,
@@ -213,7 +213,7 @@ pub struct Certify {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub resume: Option<PathBuf>,
     /// Certify samples one by one: --inputs is a directory of archives, or one archive with several
-    #[arg(long, requires = "inputs", conflicts_with_all = ["report", "dump", "region", "resume", "junit", "sarif", "in_toto"])]
+    #[arg(long, requires = "inputs", conflicts_with_all = ["report", "dump", "region", "adversary", "resume", "junit", "sarif", "in_toto"])]
     pub each: bool,
     /// How many entries of the first axis make a sample, where the model leaves it open
     #[arg(long, value_name = "N", requires = "each", value_parser = clap::value_parser!(u64).range(1..))]
@@ -239,6 +239,17 @@ pub struct Certify {
     /// How to run.
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// What may be asked for beyond the usual.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct ExtraArgs {
+    /// Bound errors and magnitudes over a region as well: every input entry may move by R either way
+    #[arg(long, value_name = "R", value_parser = radius)]
+    pub region: Option<f64>,
+    /// Play N conforming runs that err as far as they can, and say how much of the bounds they reach
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub adversary: Option<u32>,
 }
 
 /// `certify inspect MODEL`.
@@ -360,6 +371,9 @@ pub struct RunArgs {
     /// Show neither progress nor warnings
     #[arg(long, short)]
     pub quiet: bool,
+    /// Say on standard error how long each pass took, and the most memory that was in use until then
+    #[arg(long)]
+    pub times: bool,
 }
 
 fn assignment(s: &str) -> Result<(String, String), String> {

@@ -14,9 +14,9 @@ use crate::session::{self, Failure};
 pub(super) fn run(args: &Certify) -> Result<Exit, Failure> {
     let mut files = Files::new(args)?;
     prepare(&args.run)?;
-    let mut request = request::of(&args.graph, args.region, args.policy.as_deref())?;
+    let mut request = request::of(&args.graph, args.extras, args.policy.as_deref())?;
     request.resume.clone_from(&args.resume);
-    let spinner = Spinner::new(args.run.quiet);
+    let spinner = Spinner::new(&args.run);
     let outcome = session::certify(&request, &spinner)?;
     let certificate = &outcome.certificate;
     // Everything is made before anything is written.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::args::Check;
+use super::args::{Check, ExtraArgs};
 use super::files::{on_stdout, standard};
 use super::progress::Spinner;
 use super::{Exit, prepare, print, request, results, say};
@@ -19,9 +19,9 @@ pub(super) fn run(args: &Check) -> Result<Exit, Failure> {
     let mut places = args.results.places();
     places.extend(args.json.as_deref().map(|p| ("--json", standard(p))));
     results::check(&places, &args.graph)?;
-    let request = request::of(&args.graph, None, args.policy.as_deref())?;
+    let request = request::of(&args.graph, ExtraArgs::default(), args.policy.as_deref())?;
     let given = tensors::read(&args.gradients, &renames)?;
-    let spinner = Spinner::new(args.run.quiet);
+    let spinner = Spinner::new(&args.run);
     let checked = gate::check(&request, &given, &spinner)?;
     drop(spinner);
     let mut files = args.results.contents(&Findings::from(&checked));

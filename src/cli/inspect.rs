@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::args::Inspect;
+use super::args::{ExtraArgs, Inspect};
 use super::{Exit, prepare, print, request};
 use crate::certificate::{Check, Status};
 use crate::error::{Code, Diagnostics, printable};
@@ -20,7 +20,7 @@ pub(super) fn run(args: &Inspect) -> Result<Exit, Failure> {
     if graph.inputs.is_none() {
         graph.random.get_or_insert(0);
     }
-    let request = request::of(&graph, None, None)?;
+    let request = request::of(&graph, ExtraArgs::default(), None)?;
     let (loaded, unseeded) = load(&request)?;
     let checks = invariants(&loaded.lowered)?;
     let mut text = String::new();

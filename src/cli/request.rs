@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::args::GraphArgs;
+use super::args::{ExtraArgs, GraphArgs};
 use crate::certificate::Policy;
 use crate::data::npy;
 use crate::error::{Code, Diagnostic, Diagnostics};
@@ -22,7 +22,7 @@ pub(super) fn model(args: &GraphArgs) -> Result<&Path, Diagnostic> {
 /// The request that the flags make. The model is decoded here only where a flag names a part of it.
 ///
 /// Also reads the policy.
-pub(super) fn of(args: &GraphArgs, region: Option<f64>, policy: Option<&Path>) -> Result<Request, Diagnostics> {
+pub(super) fn of(args: &GraphArgs, extras: ExtraArgs, policy: Option<&Path>) -> Result<Request, Diagnostics> {
     let decided_by = policy.map_or_else(|| Ok(Policy::default()), policy::read)?;
     let path = model(args)?;
     let undecided = args.inputs.is_none() && args.random.is_none();
@@ -56,14 +56,15 @@ pub(super) fn of(args: &GraphArgs, region: Option<f64>, policy: Option<&Path>) -
         cotangents,
         params: args.params.clone(),
         freeze: args.freeze.clone(),
+        region: extras.region,
+        adversary: extras.adversary.map(|n| n as usize),
         weights: args.weights.clone(),
         objective: args.loss.clone(),
         outputs: args.outputs.clone(),
         seed_masks: args.seed_masks,
-        region,
         resume: None,
         policy: decided_by,
-        reproduce: reproduce(args, region, policy),
+        reproduce: reproduce(args, extras, policy),
     })
 }
 
@@ -142,7 +143,7 @@ fn cotangent(value: &str) -> Result<Cotangent, Diagnostic> {
 
 /// The command line that makes the certificate again: files by the last component of their names,
 /// so that nothing of this machine stands in the report, and nothing that results don't depend on.
-fn reproduce(args: &GraphArgs, region: Option<f64>, policy: Option<&Path>) -> String {
+fn reproduce(args: &GraphArgs, extras: ExtraArgs, policy: Option<&Path>) -> String {
     let base = |p: &Path| p.file_name().map_or_else(|| p.display().to_string(), |n| n.to_string_lossy().into_owned());
     let mut words = vec!["certify".to_string()];
     let mut add = |flag: &str, value: &str| {
@@ -180,8 +181,11 @@ fn reproduce(args: &GraphArgs, region: Option<f64>, policy: Option<&Path>) -> St
     }
     args.params.iter().for_each(|p| add("--params", p));
     args.freeze.iter().for_each(|p| add("--freeze", p));
-    if let Some(r) = region {
+    if let Some(r) = extras.region {
         add("--region", &format!("{r:?}"));
+    }
+    if let Some(n) = extras.adversary {
+        add("--adversary", &n.to_string());
     }
     if let Some(p) = policy {
         add("--policy", &base(p));
@@ -219,13 +223,14 @@ mod tests {
 
     #[test]
     fn the_command_to_reproduce_is_quoted_and_names_no_folder() {
-        let text = reproduce(&args(), Some(0.25), Some(Path::new("/etc/p.toml")));
+        let text =
+            reproduce(&args(), ExtraArgs { region: Some(0.25), adversary: Some(8) }, Some(Path::new("/etc/p.toml")));
         assert_eq!(
             text,
             "certify 'net 1.onnx' --random 7 --dim N=4 --cotangent y=ones --cotangent z=z.npy --seed-masks 3 \
-             --params 'fc*' --freeze 'it'\\''s' --region 0.25 --policy p.toml --certificate report.json --report report.html"
+             --params 'fc*' --freeze 'it'\\''s' --region 0.25 --adversary 8 --policy p.toml --certificate report.json --report report.html"
         );
-        let odd = |name: &str| reproduce(&GraphArgs { model: Some(name.into()), ..args() }, None, None);
+        let odd = |name: &str| reproduce(&GraphArgs { model: Some(name.into()), ..args() }, ExtraArgs::default(), None);
         assert!(odd("ops").starts_with("certify ./ops --random"));
         assert!(odd("-m.onnx").starts_with("certify ./-m.onnx --random"));
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::args::{Certify, Merge};
+use super::args::{Certify, ExtraArgs, Merge};
 use super::files::{identity, on_stdout, place, standard};
 use super::progress::Spinner;
 use super::{Exit, prepare, print, request, results, say};
@@ -16,12 +16,12 @@ pub(super) fn run(args: &Certify) -> Result<Exit, Failure> {
     let places: Vec<_> = args.certificate.as_deref().map(|p| ("--certificate", standard(p))).into_iter().collect();
     results::check(&places, &args.graph)?;
     prepare(&args.run)?;
-    let request = request::of(&args.graph, None, args.policy.as_deref())?;
+    let request = request::of(&args.graph, ExtraArgs::default(), args.policy.as_deref())?;
     let Some(path) = &args.graph.inputs else {
         return Err(Diagnostic::new(Code::Usage, "--each needs --inputs").into());
     };
     let batch = args.batch.map_or(1, |b| usize::try_from(b).unwrap_or(usize::MAX));
-    let spinner = Spinner::new(args.run.quiet);
+    let spinner = Spinner::new(&args.run);
     let set = samples::certify(&request, path, batch, args.shard, &spinner)?;
     drop(spinner);
     finish(&set, places.into_iter().map(|(_, p)| p).next(), args.canonical)

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::certificate::{Bound, Certificate, Covers, Gradient, InputSource, ModelVerdict, Num, Rung, Status, decimal};
+use crate::certificate::{
+    Bound, Certificate, Covers, Gradient, InputSource, ModelVerdict, Num, Rung, Standing, Status, decimal,
+};
 use crate::error::printable;
 
 /// Rungs told of, so that the lines stay few.
@@ -110,6 +112,12 @@ fn tell(rung: Rung, bounds: &[&Bound], gradients: usize) -> String {
         Covers::IndependentRoundings => "independent roundings",
     }
     .to_string();
+    let weakest = bounds.iter().map(|b| b.standing).max();
+    match weakest {
+        Some(Standing::FirstOrder) => text += " (first order)",
+        Some(Standing::Statistical) => text += " (statistical)",
+        _ => {}
+    }
     let (least, most) = (tightest(bounds), looseness(bounds).fold(0.0, f64::max));
     if least <= most {
         let _ = write!(text, ": {} to {} times the error", decimal::up(least, 2), decimal::up(most, 2));

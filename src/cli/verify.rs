@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::args::{GraphArgs, Verify};
+use super::args::{ExtraArgs, GraphArgs, Verify};
 use super::progress::Spinner;
 use super::{Exit, prepare, print, request};
 use crate::error::{Code, Diagnostic, printable};
@@ -15,9 +15,9 @@ pub(super) fn run(args: Verify) -> Result<Exit, Failure> {
     let text = crate::limits::read_to_string(&args.certificate)
         .map_err(|e| Diagnostic::new(Code::Io, format!("the certificate can't be read: {e}")).file(&file))?;
     let graph = GraphArgs::from(args.graph);
-    let request = request::of(&graph, None, args.policy.as_deref())?;
+    let request = request::of(&graph, ExtraArgs::default(), args.policy.as_deref())?;
     let extent = if args.full { Extent::Full } else { Extent::Sample(args.sample) };
-    let spinner = Spinner::new(args.run.quiet);
+    let spinner = Spinner::new(&args.run);
     let v = verify(&text, &request, extent, &spinner)?;
     drop(spinner);
     let word = match v.answer {

@@ -191,7 +191,7 @@ fn enclose(loaded: &Loaded, given: &Given, parameters: &[ValueId], policy: &Poli
         given.tensors.keys().filter_map(|k| layers::value_of(loaded, k)).filter(|(_, b)| *b).map(|(v, _)| v).collect();
     let wanted = graph.differentiated(&also);
     let mut attempts = Vec::new();
-    let found = exact(graph, &seeds, &wanted, &[], parameters, first_precision(graph), |e| {
+    let found = exact(graph, &seeds, &wanted, &[], parameters, first_precision(graph, &seeds, &wanted), |e| {
         attempts.push(e.precision);
         decided(loaded, given, e, policy)
     });

@@ -7,12 +7,14 @@
 use super::evidence::Evidence;
 use crate::certificate::{
     Agreement, Bound, Bounds, Certificate, Check, CheckKind, Enclosure, Exact, ExactPass, Figures, ForwardLayer, Gates,
-    Gradient, GraphSize, Histogram, Loss, Num, Output, Policy, Rung, Standing, Status, ToolBug,
+    Gradient, GraphSize, Histogram, Loss, Num, Output, Policy, Reached, RegionTolerance, Rung, Standing, Status,
+    ToolBug,
 };
 use crate::ir::{Array, Tensor, ValueId};
 use crate::num::format::BINARY32;
 use crate::num::{Ball, Interval, Mag, Rounded};
 use crate::ops::{Op, SHARED, UNKNOWN_GATE};
+use crate::seed::Seed;
 use crate::session::agreement::{self, Sides};
 use crate::session::document::{self, Identity};
 use crate::session::figures::{self, TensorFigures};
@@ -42,6 +44,7 @@ pub fn document(
     w.seed = document::seeds(request, loaded);
     w.reproduce = claimed.reproduce.clone();
     w.region = claimed.region;
+    w.adversary = claimed.adversary.clone();
     w.graph = GraphSize {
         leaves: graph.leaves().len() as u64,
         primitive_nodes: graph.nodes().len() as u64,
@@ -94,7 +97,10 @@ fn policies(claimed: &Policy, given: &Policy, findings: &mut Vec<String>) {
 /// The precisions must be those that the exact pass tries.
 fn exact_pass(claimed: &Certificate, loaded: &Loaded, findings: &mut Vec<String>) -> ExactPass {
     let p = &claimed.exact_pass;
-    let first = u64::from(first_precision(&loaded.lowered.graph));
+    let graph = &loaded.lowered.graph;
+    let seed = |(_, value, cotangent): &(_, ValueId, Tensor)| Seed { value: *value, cotangent: cotangent.clone() };
+    let seeds: Vec<Seed> = loaded.lowered.seeds.iter().map(seed).collect();
+    let first = u64::from(first_precision(graph, &seeds, &graph.differentiated(&[])));
     let cap = u64::from(PRECISION_CAP);
     let steps: Vec<u64> =
         std::iter::successors(Some(first), |b| (*b < cap).then(|| (2 * b).min(cap))).take(p.attempts.len()).collect();
@@ -292,6 +298,7 @@ fn gradient(
     if c.region.is_some() != claimed.region_scale.is_some() || !wider(claimed.region_scale) {
         findings.push(format!("{what}: its scale over the region contradicts the region or the scale"));
     }
+    beyond(claimed, c, &what, &mut g, findings);
     g.undecided_gates = claimed.undecided_gates.min(c.gates.undecided);
     g.terms = claimed.terms;
     if claimed.terms.is_some_and(|t| t.carried.get() < 0.0 || t.local.get() < 0.0) {
@@ -306,6 +313,24 @@ fn gradient(
         _ => (g.worst, g.histogram) = (claimed.worst.clone(), claimed.histogram.clone()),
     }
     g
+}
+
+/// What is claimed of a region and of adversarial runs: neither is derived again, but both have to fit.
+fn beyond(claimed: &Gradient, c: &Certificate, what: &str, g: &mut Gradient, findings: &mut Vec<String>) {
+    let magnitude = |n: Option<Num>| crate::num::Mag::of(n.map_or(f64::INFINITY, Num::get));
+    g.region_tolerance =
+        claimed.region_tolerance.as_ref().map(|r| RegionTolerance::new(magnitude(r.atol), g.spec_norm));
+    // this run is one of those that it covers
+    let below = claimed.region_tolerance.as_ref().is_some_and(|r| magnitude(r.atol).get() < g.observed.lo());
+    if c.region.is_some() != claimed.region_tolerance.is_some() || below {
+        findings.push(format!("{what}: its tolerance over the region contradicts the region or the run's error"));
+    }
+    g.adversary = claimed.adversary.map(|a| Reached::new(a.error.get(), g.bounds.portable.as_ref()));
+    let portable = g.bounds.portable.as_ref().and_then(|b| b.abs);
+    let beyond = claimed.adversary.is_some_and(|a| portable.is_some_and(|p| a.error.get() > p.get()));
+    if c.adversary.is_some() != claimed.adversary.is_some() || beyond {
+        findings.push(format!("{what}: what an adversary reached contradicts the runs played or the portable bound"));
+    }
 }
 
 /// The worst entry: where several are equally bad, any of them.
@@ -478,14 +503,21 @@ fn losses(c: &Certificate, loaded: &Loaded, e: &Evidence) -> Vec<Loss> {
 }
 
 /// Checks of every certificate, beside the invariants.
-const CHECKS: [(CheckKind, &str, &str); 6] = [
+const CHECKS: [(CheckKind, &str, &str); 7] = [
     (CheckKind::CrossCheck, "scales hold run and spec", ", 0 outside"),
     (CheckKind::CrossCheck, "the portable rung contains this run's error, entry by entry", ", 0 outside"),
     (CheckKind::CrossCheck, "the schedule rung contains this run's error, entry by entry", ", 0 outside"),
+    (CheckKind::CrossCheck, "the run rung contains this run's error, entry by entry", ", 0 outside"),
     (CheckKind::Hypothesis, "rounding to nearest, gradual underflow, fused multiply-add", ""),
     (CheckKind::Hypothesis, "every value of the run is finite", ""),
     (CheckKind::NegativeControl, "planted corruptions are rejected", ", 0 missed"),
 ];
+
+/// And those that go with a region and with adversarial runs.
+const REGION: (CheckKind, &str, &str) =
+    (CheckKind::CrossCheck, "the region's bounds contain this run's error, entry by entry", ", 0 outside");
+const ADVERSARY: (CheckKind, &str, &str) =
+    (CheckKind::CrossCheck, "adversarial runs stay inside the portable rung, entry by entry", ", 0 outside");
 
 /// Invariants are checked again; the rest needs the bound and scale cells, and must be there and say
 /// what its figures say.
@@ -498,7 +530,8 @@ fn checks(c: &Certificate, loaded: &Loaded, e: &Evidence, cross: Check, findings
         }
     };
     let rest = c.checks.get(invariants.len()..).unwrap_or_default();
-    for (kind, name, figure) in CHECKS {
+    let extras = c.region.map(|_| REGION).into_iter().chain(c.adversary.as_ref().map(|_| ADVERSARY));
+    for (kind, name, figure) in CHECKS.into_iter().chain(extras) {
         match rest.iter().filter(|k| k.name == name && k.kind == kind).collect::<Vec<_>>().as_slice() {
             [one] if one.result == Status::Pass && !one.evidence.contains(figure) => {
                 findings.push(format!("checks: \"{name}\" passed, its figures say otherwise: {}", one.evidence));

@@ -103,6 +103,19 @@ impl<P> Graph<P> {
         self.len() == 0
     }
 
+    /// The same tape over other leaf values, of the same shapes.
+    pub fn with_leaves(&self, mut value: impl FnMut(&Leaf) -> Tensor) -> Graph<P>
+    where
+        P: Clone,
+    {
+        let leaf = |l: &Leaf| {
+            let tensor = value(l);
+            assert_eq!(tensor.shape, l.tensor.shape, "leaf \"{}\" keeps its shape", l.name);
+            Leaf { tensor, ..l.clone() }
+        };
+        Graph { leaves: self.leaves.iter().map(leaf).collect(), ..self.clone() }
+    }
+
     /// The id of the k-th node.
     pub fn node_id(&self, k: usize) -> ValueId {
         ValueId((self.leaves.len() + k) as u32)

@@ -78,7 +78,7 @@ pub trait Arith: Sync {
 }
 
 /// [`Arith::products`] by its definition.
-pub(super) fn textbook<'a, A: Arith + ?Sized>(
+pub(crate) fn textbook<'a, A: Arith + ?Sized>(
     a: &A,
     (m, n, k): (usize, usize, usize),
     left: impl Fn(usize, usize) -> Option<&'a A::S> + Sync,

@@ -157,6 +157,13 @@ impl Balls {
         self.undecided.load(Relaxed)
     }
 
+    /// Rounds a midpoint that has more bits; the ball grows by what is lost. Exactly known values stay.
+    pub fn round(&self, b: &mut Ball) {
+        if b.mid.prec() > self.prec && !b.rad.is_zero() {
+            *b = self.rounded(Float::with_val_round(self.prec, &b.mid, Round::Nearest), b.rad);
+        }
+    }
+
     /// Counts gates that were left undecided before, in a part of the pass that isn't repeated.
     pub(crate) fn count_undecided(&self, n: usize) {
         self.undecided.fetch_add(n, Relaxed);

@@ -2,7 +2,7 @@
 
 use super::{Approx, Bound};
 use crate::num::mag::max_of;
-use crate::num::matmul::{View, batched, matmul_f64, matmul_up};
+use crate::num::matmul::{View, batched, matmul_f64, matmul_up, running_error};
 use crate::num::{Interval, Mag, lemma, reduce};
 
 /// Which way a stored matrix is read.
@@ -42,22 +42,26 @@ pub(crate) struct Product {
     pub right: Layout,
 }
 
-/// A factor of a product: bounds on its centre, on its covered runs, and on its error.
+/// A factor of a product: bounds on its centre, on its covered runs, and on its error; and this run's
+/// entries themselves, where only this run is covered.
 pub(crate) struct Factor {
     pub mag: Vec<Mag>,
     pub run: Vec<Mag>,
     pub eps: Vec<Mag>,
+    pub signed: Vec<f32>,
 }
 
 impl Factor {
     /// All that a product's bound needs of a value.
     pub fn of(x: &Approx) -> Factor {
-        Factor { mag: x.mags(), run: x.run_mags(), eps: x.eps.to_vec() }
+        let signed = if x.run_only() { x.run.to_vec() } else { Vec::new() };
+        Factor { mag: x.mags(), run: x.run_mags(), eps: x.eps.to_vec(), signed }
     }
 
     /// The same entries in other places.
-    pub fn rearranged(&self, f: impl Fn(&[Mag]) -> Vec<Mag>) -> Factor {
-        Factor { mag: f(&self.mag), run: f(&self.run), eps: f(&self.eps) }
+    pub fn rearranged(&self, f: impl Fn(&[Mag]) -> Vec<Mag>, signed: impl Fn(&[f32]) -> Vec<f32>) -> Factor {
+        let signed = if self.signed.is_empty() { Vec::new() } else { signed(&self.signed) };
+        Factor { mag: f(&self.mag), run: f(&self.run), eps: f(&self.eps), signed }
     }
 
     fn is_exact(&self) -> bool {
@@ -86,8 +90,20 @@ impl Product {
         c
     }
 
-    /// Error of the product: carried |A|E_B + E_A(|B|+E_B), and local over the recorded tree (this run)
-    /// or in any order, with or without FMA; `bias` is a further term, added last by this run.
+    /// Half an ulp of every partial result of this run, added up.
+    fn running(&self, a: &[f32], b: &[f32], total: &[Mag]) -> Vec<Mag> {
+        let Product { batch, m, n, k, .. } = *self;
+        let mut c = Vec::with_capacity(batch * m * n);
+        for i in 0..batch {
+            let (a, b) = (&a[i * m * k..(i + 1) * m * k], &b[i * k * n..(i + 1) * k * n]);
+            let total = &total[i * m * n..(i + 1) * m * n];
+            c.extend(running_error(self.left.view(a), self.right.view(b), (m, n, k), total));
+        }
+        c
+    }
+
+    /// Error of the product: carried |A|E_B + E_A(|B|+E_B), and local over the recorded tree (this run: the
+    /// running error) or in any order, with or without FMA; `bias` is a further term, added last by this run.
     pub fn bound(&self, a: &Factor, b: &Factor, run_only: bool, bias: Option<&Bias>) -> Bound {
         let len = self.batch * self.m * self.n;
         let mut carried = vec![Mag::ZERO; len];
@@ -100,13 +116,13 @@ impl Product {
             add(self.magnitudes(&a.eps, &right));
         }
         let total = self.magnitudes(&a.run, &b.run);
-        let mut local: Vec<Mag> = total
-            .iter()
-            .map(|&t| {
-                let any = lemma::dot_any_order(self.k, t);
-                if run_only { any.min(lemma::dot_tree(reduce::height(self.k), self.k, t)) } else { any }
-            })
-            .collect();
+        let mut local: Vec<Mag> = total.iter().map(|&t| lemma::dot_any_order(self.k, t)).collect();
+        if run_only {
+            let running = self.running(&a.signed, &b.signed, &total);
+            for ((l, r), &t) in local.iter_mut().zip(running).zip(&total) {
+                *l = l.min(lemma::dot_tree(reduce::height(self.k), self.k, t)).min(r);
+            }
+        }
         if let Some(bias) = bias {
             for i in 0..len {
                 carried[i] += bias.eps[i];

@@ -467,8 +467,8 @@ impl RevNode for Conv {
         let bias = x.get(2).map(|b| (s.per_channel(&b.run_mags()), s.per_channel(b.eps)));
         let rounding: Vec<Mag> = map(y.len(), |i| y.sum_rounding(i, Mag::ZERO));
         let group = |g: usize| {
-            let w = weights.rearranged(|v| s.group(v, g).to_vec());
-            let p = input.rearranged(|v| s.unfold_input(v, Mag::ZERO, &taps, g));
+            let w = weights.rearranged(|v| s.group(v, g).to_vec(), |v| s.group(v, g).to_vec());
+            let p = input.rearranged(|v| s.unfold_input(v, Mag::ZERO, &taps, g), |v| s.unfold_input(v, 0.0, &taps, g));
             let bias = bias.as_ref().map(|(run, eps)| Bias {
                 run: s.output_rows(run, g),
                 eps: s.output_rows(eps, g),
@@ -486,8 +486,12 @@ impl RevNode for Conv {
             let taps = self.taps(&s, true);
             let weights = Factor::of(&x[1]);
             let group = |g: usize| {
-                let w = weights.rearranged(|v| by_input_channel(s.group(v, g), s.cout, s.cin, s.nk()));
-                let q = g_all.rearranged(|v| s.unfold_output(v, Mag::ZERO, &taps, g));
+                let w = weights.rearranged(
+                    |v| by_input_channel(s.group(v, g), s.cout, s.cin, s.nk()),
+                    |v| by_input_channel(s.group(v, g), s.cout, s.cin, s.nk()),
+                );
+                let q = g_all
+                    .rearranged(|v| s.unfold_output(v, Mag::ZERO, &taps, g), |v| s.unfold_output(v, 0.0, &taps, g));
                 s.input_gradient().bound(&w, &q, ybar.run_only(), None)
             };
             gather_bounds((0..s.groups).map(group).collect(), |rows| s.to_input(rows))
@@ -496,8 +500,9 @@ impl RevNode for Conv {
             let taps = self.taps(&s, false);
             let values = Factor::of(&x[0]);
             let group = |g: usize| {
-                let y = g_all.rearranged(|v| s.output_rows(v, g));
-                let p = values.rearranged(|v| s.unfold_input(v, Mag::ZERO, &taps, g));
+                let y = g_all.rearranged(|v| s.output_rows(v, g), |v| s.output_rows(v, g));
+                let p =
+                    values.rearranged(|v| s.unfold_input(v, Mag::ZERO, &taps, g), |v| s.unfold_input(v, 0.0, &taps, g));
                 s.kernel_gradient().bound(&y, &p, ybar.run_only(), None)
             };
             gather_bounds((0..s.groups).map(group).collect(), |rows| rows.concat())

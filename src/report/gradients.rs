@@ -42,6 +42,7 @@ struct Row {
     atol: Cell,
     rtol: Cell,
     tolerance: String,
+    region: String,
     limit: Cell,
     detection: Cell,
     gates: String,
@@ -179,6 +180,11 @@ fn row(number: usize, g: &Gradient, present: &[Rung]) -> Row {
         tolerance: match (t.rung, t.covers) {
             (Some(_), Some(c)) => covers(c).into(),
             _ => "none".into(),
+        },
+        region: match &g.region_tolerance {
+            None => String::new(),
+            Some(r) if r.vacuous => "region: vacuous".into(),
+            Some(r) => format!("region: {}", cell::upper_or_none(r.atol).text),
         },
         limit: cell::lower(g.limit),
         detection: cell::upper(g.detection.limit),

@@ -72,6 +72,7 @@ struct Layer {
     digits: String,
     warnings: Vec<String>,
     recommendation: String,
+    between: String,
     facts: Vec<Fact>,
     ladder: Vec<Step>,
     budget: String,
@@ -119,6 +120,7 @@ fn layer(number: usize, g: &Gradient) -> Layer {
         digits: cell::digits(g.correct_digits),
         warnings: g.warnings.iter().map(|w| cell::prose(w)).collect(),
         recommendation: cell::prose(&g.tolerance.recommendation),
+        between: cell::prose(&g.tolerance.between_runtimes),
         facts: facts(g),
         ladder: g.bounds.iter().map(|(r, b)| step(g, r, b)).collect(),
         budget: budget.collect::<Vec<_>>().join("; "),
@@ -147,11 +149,24 @@ fn facts(g: &Gradient) -> Vec<Fact> {
     if let Some(s) = g.region_scale {
         fact("scale over the region", cell::upper(s).text);
     }
+    if let Some(r) = &g.region_tolerance {
+        let vacuous = if r.vacuous { " (vacuous: not below ‖g‖∞)" } else { "" };
+        fact("atol over the region, any runtime", format!("{}{vacuous}", cell::upper_or_none(r.atol).text));
+    }
+    if let Some(a) = &g.adversary {
+        let factor = a
+            .factor
+            .map_or_else(String::new, |f| format!("; the portable bound is at most {} × that", cell::upper(f).text));
+        fact("an adversary reached", format!("{}{factor}", cell::lower(a.error).text));
+    }
     if let Some(s) = g.tolerance.rel_of_scale {
         fact("atol ÷ scale", cell::upper(s).text);
     }
     if let Some(s) = g.tolerance.atol_between_runtimes {
         fact("atol, another run against this", cell::upper(s).text);
+    }
+    if let Some(s) = g.tolerance.atol_any_two_runtimes {
+        fact("atol, any two runs", cell::upper(s).text);
     }
     let defaults = g.detection.defaults.iter().map(|d| {
         let blind = if d.blind { " (blind: accepts all zeros)" } else { "" };

@@ -109,6 +109,7 @@ pub(super) struct Scope {
     model_hash: String,
     outputs: String,
     region: Option<String>,
+    adversary: Option<u64>,
     tensors: Vec<Tensor>,
     seeds: Vec<Seed>,
     losses: Vec<Loss>,
@@ -148,6 +149,7 @@ pub(super) fn scope(c: &Certificate) -> Scope {
         model_hash: cell::name(&c.model.sha256),
         outputs: if quoted.is_empty() { "the outputs".into() } else { quoted.join(", ") },
         region: c.region.map(|r| cell::upper(r.radius).full),
+        adversary: c.adversary.as_ref().map(|a| a.runs),
         tensors: c
             .inputs
             .tensors

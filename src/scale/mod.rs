@@ -29,10 +29,22 @@ pub fn backprop(
     seeds: &[Seed],
     wanted: &[bool],
 ) -> Vec<Option<Array<Interval>>> {
+    backprop_parts(graph, values, seeds, wanted).0
+}
+
+/// Ranges of the cotangents, and of the contributions of each value that has more than one, in the order of
+/// their addition.
+pub fn backprop_parts(
+    graph: &RevGraph,
+    values: &[Array<Interval>],
+    seeds: &[Seed],
+    wanted: &[bool],
+) -> (Vec<Option<Array<Interval>>>, Vec<Vec<Array<Interval>>>) {
     let lift = |s: &Seed| {
         let data = s.cotangent.data.iter().map(|&x| Interval::point(f64::from(x))).collect();
         (s.value, Array::new(s.cotangent.shape.clone(), data))
     };
+    let mut parts: Vec<Vec<Array<Interval>>> = vec![Vec::new(); graph.len()];
     let walked = walk::down(
         graph,
         wanted,
@@ -41,16 +53,22 @@ pub fn backprop(
             let x: Vec<&Array<Interval>> = n.operands.iter().map(|o| &values[o.index()]).collect();
             Ok::<_, Infallible>(n.op.vjp_scale(&x, &values[v.index()], ybar, want))
         },
-        |_, contributions| Ok(total(contributions)),
+        |v, contributions| {
+            let sum = total(&contributions);
+            if contributions.len() > 1 {
+                parts[v.index()] = contributions;
+            }
+            Ok(sum)
+        },
     );
-    walked.unwrap_or_else(|e| match e {})
+    (walked.unwrap_or_else(|e| match e {}), parts)
 }
 
 /// Σ contributions in any order.
-fn total(contributions: Vec<Array<Interval>>) -> Array<Interval> {
+fn total(contributions: &[Array<Interval>]) -> Array<Interval> {
     let first = &contributions[0];
     if contributions.len() == 1 {
-        return contributions.into_iter().next().expect("there is one");
+        return first.clone();
     }
     let data = map(first.data.len(), |i| {
         let sum = contributions.iter().fold(Interval::ZERO, |s, c| s.add(c.data[i]));

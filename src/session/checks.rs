@@ -50,7 +50,7 @@ fn scales(p: &Passes) -> (usize, usize) {
 }
 
 /// Does every value and cotangent of this run lie within its error bound of the enclosure?
-fn contained(p: &Passes, ladder: &super::passes::Ladder) -> (usize, usize) {
+fn contained(p: &Passes, forward: &[bounds::Errors], backward: &bounds::Backward) -> (usize, usize) {
     let mut entries = 0;
     let mut outside = 0;
     let mut look = |run: &Tensor, spec: &[Interval], e: &bounds::Errors| {
@@ -62,10 +62,8 @@ fn contained(p: &Passes, ladder: &super::passes::Ladder) -> (usize, usize) {
         }
     };
     for i in 0..p.values.len() {
-        look(&p.values[i], &p.exact.values[i], &ladder.forward[i]);
-        if let (Some(run), Some(spec), Some(e)) =
-            (&p.cotangents.total[i], &p.exact.cotangents[i], &ladder.backward.total[i])
-        {
+        look(&p.values[i], &p.exact.values[i], &forward[i]);
+        if let (Some(run), Some(spec), Some(e)) = (&p.cotangents.total[i], &p.exact.cotangents[i], &backward.total[i]) {
             look(run, spec, e);
         }
     }
@@ -82,13 +80,30 @@ pub fn claims(loaded: &Loaded, p: &Passes) -> Vec<Check> {
         out == 0,
         format!("{n} entries of values and cotangents, {out} outside"),
     )];
-    for (name, ladder) in [("portable", &p.portable), ("schedule", &p.schedule)] {
-        let (n, out) = contained(p, ladder);
+    let mut rungs = vec![
+        ("portable rung contains", &p.portable.forward, &p.portable.backward),
+        ("schedule rung contains", &p.schedule.forward, &p.schedule.backward),
+        ("run rung contains", &p.run.forward, &p.run.backward),
+    ];
+    rungs.extend(p.region.as_ref().map(|r| ("region's bounds contain", &r.ladder.forward, &r.ladder.backward)));
+    for (name, forward, backward) in rungs {
+        let (n, out) = contained(p, forward, backward);
         all.push(check(
             CheckKind::CrossCheck,
-            &format!("the {name} rung contains this run's error, entry by entry"),
+            &format!("the {name} this run's error, entry by entry"),
             out == 0,
             format!("{n} entries of values and cotangents, {out} outside"),
+        ));
+    }
+    if let Some(a) = &p.adversary {
+        all.push(check(
+            CheckKind::CrossCheck,
+            "adversarial runs stay inside the portable rung, entry by entry",
+            a.outside == 0,
+            format!(
+                "{} runs, {} of them finite; {} entries of values and cotangents, {} outside",
+                a.runs, a.finite, a.entries, a.outside
+            ),
         ));
     }
     let deepest = graph

@@ -2,12 +2,13 @@
 
 use super::figures::{self, TensorFigures};
 use super::subject::{self, From, Subject};
-use super::{Failure, Loaded, Passes, Request, agreement, checks};
+use super::{Failure, Loaded, Passes, Request, agreement, checks, passes};
 use crate::certificate::policy::source_date;
 use crate::certificate::{
-    Assumption, Assurance, Bound, Bounds, Certificate, Check, Contribution, Elementary, Enclosure, Environment, Exact,
-    ExactPass, Figures, ForwardLayer, Gates, Gradient, GraphSize, InputSource, Inputs, Loss, Model, ModelFile, Num,
-    Opset, Output, Reduction, Region, RoundingModel, Rule, Rung, Seed, Status, TensorInfo, Terms, UndecidedGate,
+    Adversary, Assumption, Assurance, Bound, Bounds, Certificate, Check, Contribution, Elementary, Enclosure,
+    Environment, Exact, ExactPass, Figures, ForwardLayer, Gates, Gradient, GraphSize, InputSource, Inputs, Loss, Model,
+    ModelFile, Num, Opset, Output, Reached, Reduction, Region, RegionTolerance, RoundingModel, Rule, Rung, Seed,
+    Status, TensorInfo, Terms, UndecidedGate,
 };
 use crate::chain::Site;
 use crate::data::npz;
@@ -35,9 +36,11 @@ pub fn certificate(request: &Request, loaded: &Loaded, p: &Passes) -> Result<Cer
         primitive_nodes: graph.nodes().len() as u64,
         onnx_nodes: onnx_nodes(graph).len() as u64,
     };
-    c.region = p.region.as_ref().and_then(|(r, _)| Num::new(r.get())).map(|radius| Region { radius });
+    c.region = p.region.as_ref().and_then(|r| Num::new(r.radius.get())).map(|radius| Region { radius });
+    c.adversary =
+        p.adversary.as_ref().map(|a| Adversary { runs: a.runs as u64, seed: passes::ADVERSARY_SEED.to_string() });
     let gates = GateTable::of(graph, p);
-    c.gradients = p.subjects.iter().map(|s| gradient(loaded, p, &gates, s)).collect();
+    c.gradients = p.subjects.iter().enumerate().map(|(k, s)| gradient(loaded, p, &gates, k, s)).collect();
     c.gradient_source = subject::source(&p.subjects);
     c.agreement = agreement::compare(loaded, &agreement::Sides::of(p));
     c.forward = forward(loaded, p, &gates);
@@ -235,12 +238,23 @@ fn exact_pass(p: &Passes) -> ExactPass {
     }
 }
 
+/// What a level of vector instructions is called, from pulp's name for it.
+fn simd(level: &str) -> String {
+    let level: String = level.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    match level.as_str() {
+        "V4" => "x86-64-v4: AVX-512 with fused multiply-add".into(),
+        "V3" => "x86-64-v3: AVX2 with fused multiply-add".into(),
+        "Scalar" => "none".into(),
+        _ => level,
+    }
+}
+
 fn environment() -> Environment {
     Environment {
         os: std::env::consts::OS.into(),
         arch: std::env::consts::ARCH.into(),
-        simd: format!("{:?}", pulp::Arch::new()).chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect(),
-        compiler: String::new(),
+        simd: simd(&format!("{:?}", pulp::Arch::new())),
+        compiler: env!("CERTIFY_RUSTC").into(),
     }
 }
 
@@ -347,7 +361,7 @@ impl Identity {
     }
 }
 
-fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, subject: &Subject) -> Gradient {
+fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, k: usize, subject: &Subject) -> Gradient {
     let graph = &loaded.lowered.graph;
     let run = p.run_of(&loaded.lowered, subject);
     let spec = subject.spec(&p.exact);
@@ -374,7 +388,13 @@ fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, subject: &Subject) -
     g.bound(Rung::Direct, Mag::of(f.observed.hi()), Some(f.observed));
     let range = |s: &super::passes::Scales| p.range(s, subject).map_or(Mag::ZERO, scale::scale);
     g.scale = Num::new(range(&p.scales).get());
-    g.region_scale = p.region.as_ref().and_then(|(_, s)| Num::new(range(s).get()));
+    if let Some(over) = &p.region {
+        g.region_scale = Num::new(range(&over.scales).get());
+        g.region_tolerance = Some(RegionTolerance::new(ladder(&over.ladder), f.norm));
+    }
+    if let Some(a) = &p.adversary {
+        g.adversary = Some(Reached::new(a.reached[k], g.bounds.portable.as_ref()));
+    }
     // gates between the parameter and the seed; those of a tensor that the graph computes are in its layers
     g.undecided_gates = leaf.map_or(0, |v| gates.downstream[v.index()]);
     g.worst = figures::worst_entry(&f, &run.shape, &run.data, spec);
@@ -398,10 +418,10 @@ fn chain_rungs(g: &mut Gradient, p: &Passes, v: ValueId, f: &TensorFigures) {
     };
     if let Some(portable) = &p.chain.portable {
         if let Some(&abs) = portable.magnitude.get(&v) {
-            estimate(Rung::ChainPortable, abs, portable.confidence, false);
+            estimate(Rung::ChainPortable, abs, portable.confidence, true);
         }
-        if let Some(&abs) = portable.spread.get(&v) {
-            estimate(Rung::Probabilistic, abs, portable.confidence, false);
+        if let Some(&abs) = p.chain.spread.as_ref().and_then(|s| s.get(&v)) {
+            estimate(Rung::Probabilistic, abs, portable.confidence, true);
         }
     }
     if let Some((run, schedule)) = &p.chain.probes {

@@ -9,7 +9,7 @@ mod passes;
 pub(crate) mod subject;
 
 pub use checks::{cross_check, invariants};
-pub use passes::Passes;
+pub use passes::{Extras, Passes};
 pub use subject::Subject;
 
 use crate::certificate::{Certificate, Policy, ToolBug};
@@ -69,14 +69,38 @@ pub struct Request {
     pub outputs: Vec<String>,
     /// Draws the masks of random operators.
     pub seed_masks: Option<u64>,
-    /// Every input entry may move by this much: asks for scales over the region.
+    /// Every input entry may move by this much: asks for scales and tolerances over the region.
     pub region: Option<f64>,
+    /// So many adversarial runs are played against the portable bounds.
+    pub adversary: Option<usize>,
     /// Keeps what the exact pass has found, and goes on from it.
     pub resume: Option<PathBuf>,
     /// What decides.
     pub policy: Policy,
     /// Command line that makes this certificate again, as the report shows it.
     pub reproduce: String,
+}
+
+impl Request {
+    /// A model and its inputs; all else as the command line has it without options.
+    pub fn new(model: PathBuf, inputs: InputChoice) -> Request {
+        Request {
+            model,
+            inputs,
+            cotangents: Vec::new(),
+            params: Vec::new(),
+            freeze: Vec::new(),
+            weights: None,
+            objective: None,
+            outputs: Vec::new(),
+            seed_masks: None,
+            region: None,
+            adversary: None,
+            resume: None,
+            policy: Policy::default(),
+            reproduce: String::new(),
+        }
+    }
 }
 
 /// What came out.
@@ -182,9 +206,9 @@ pub fn certify(request: &Request, progress: &dyn Progress) -> Result<Outcome, Fa
     environment::check().map_err(Diagnostics::from)?;
     progress.pass("import");
     let loaded = load(request)?;
-    let region = request.region.map(Mag::of);
+    let extras = Extras { region: request.region.map(Mag::of), adversary: request.adversary };
     let subjects = subject::of(&loaded, !request.outputs.is_empty())?;
-    let passes = Passes::run(&loaded.lowered, subjects, region, request.resume.as_deref(), progress)?;
+    let passes = Passes::run(&loaded.lowered, subjects, extras, request.resume.as_deref(), progress)?;
     progress.pass("certificate");
     let certificate = document::certificate(request, &loaded, &passes)?;
     Ok(Outcome { certificate, dump: dump::files(&loaded.lowered, &passes) })

@@ -3,13 +3,15 @@
 use super::Progress;
 use super::figures::{self, TensorFigures};
 use super::subject::{From, Subject};
+use crate::adversary::{self, Adjoints, Strategy, play};
 use crate::bounds::literal::{self, ReferenceRun};
+use crate::bounds::region;
 use crate::bounds::{self, Backward, Errors, Evidence, add_bound, measured};
 use crate::chain::budget::{Budget, budget};
-use crate::chain::columns::{AFFORDABLE, Chain, cost};
+use crate::chain::columns::{AFFORDABLE, Chain, cost, sweep_work};
 use crate::chain::jet::LANES;
 use crate::chain::propagate::Table;
-use crate::chain::{Probes, Site, Sources, exact_chain, probe};
+use crate::chain::{Probes, Site, Sources, exact_chain, probe, spread};
 use crate::error::{Diagnostic, Diagnostics};
 use crate::import::Lowered;
 use crate::ir::{Array, Tensor, ValueId, elements};
@@ -21,6 +23,7 @@ use crate::scale;
 use crate::seed::Seed;
 use crate::spec::exact::first_precision;
 use crate::spec::{Exact, Journal, exact_with};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Bounds of one rung, forward and backward.
@@ -30,6 +33,21 @@ pub struct Ladder {
     pub forward: Vec<Errors>,
     /// Per cotangent.
     pub backward: Backward,
+}
+
+impl Ladder {
+    /// Forgets what only the chain asks for.
+    fn without_locals(&mut self) {
+        let all = self.forward.iter_mut().chain(self.backward.total.iter_mut().flatten());
+        all.chain(self.backward.parts.iter_mut().flatten()).for_each(|e| e.locals = Vec::new());
+    }
+
+    /// Keeps the largest bound of each tensor only.
+    fn only_largest(&mut self) {
+        self.backward.parts.clear();
+        let all = self.forward.iter_mut().chain(self.backward.total.iter_mut().flatten());
+        all.for_each(|e| e.eps = vec![e.max()]);
+    }
 }
 
 /// Ranges, forward and backward.
@@ -42,7 +60,7 @@ pub struct Scales {
 }
 
 /// The chain rungs and the error budget, as far as they were affordable.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Chained {
     /// Exact columns.
     pub exact: Option<Chain>,
@@ -50,6 +68,8 @@ pub struct Chained {
     pub probes: Option<(Probes, Probes)>,
     /// Estimate of what `chain_portable` would be, to first order.
     pub portable: Option<Probes>,
+    /// The same for independent errors: six standard deviations.
+    pub spread: Option<BTreeMap<ValueId, f64>>,
     /// Who made the error of each gradient's worst entry.
     pub budget: Option<Budget>,
 }
@@ -83,8 +103,45 @@ pub struct Passes {
     pub reference: ReferenceRun,
     /// Ranges at the given inputs.
     pub scales: Scales,
-    /// Ranges over the region, where one was asked for.
-    pub region: Option<(Mag, Scales)>,
+    /// Ranges and bounds over the region, where one was asked for.
+    pub region: Option<Region>,
+    /// What adversarial runs reached, where they were asked for.
+    pub adversary: Option<Adversary>,
+}
+
+/// A box around the inputs.
+#[derive(Debug)]
+pub struct Region {
+    /// Every input entry may move by this much either way.
+    pub radius: Mag,
+    /// Ranges over it.
+    pub scales: Scales,
+    /// Every conforming run, at every input of it.
+    pub ladder: Ladder,
+}
+
+/// What may be asked for beyond the usual passes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extras {
+    /// Every input entry may move by this much either way.
+    pub region: Option<Mag>,
+    /// So many adversarial runs.
+    pub adversary: Option<usize>,
+}
+
+/// What adversarial runs reached.
+#[derive(Clone, Debug)]
+pub struct Adversary {
+    /// How many were played.
+    pub runs: usize,
+    /// How many of them stayed finite.
+    pub finite: usize,
+    /// The largest error of each subject, at least.
+    pub reached: Vec<f64>,
+    /// Entries of values and cotangents that were compared with the portable bounds.
+    pub entries: usize,
+    /// How many of them were outside.
+    pub outside: usize,
 }
 
 impl Passes {
@@ -92,7 +149,7 @@ impl Passes {
     pub fn run(
         lowered: &Lowered,
         subjects: Vec<Subject>,
-        region: Option<Mag>,
+        extras: Extras,
         resume: Option<&Path>,
         progress: &dyn Progress,
     ) -> Result<Passes, Diagnostics> {
@@ -113,7 +170,7 @@ impl Passes {
 
         progress.pass("exact pass");
         let outputs: Vec<ValueId> = lowered.outputs.iter().map(|(_, v)| *v).collect();
-        let start = first_precision(graph);
+        let start = first_precision(graph, &seeds, &wanted);
         let mut attempts = Vec::new();
         let mut journal = resume.map(|p| Journal::open(p, graph, &seeds, &wanted, start)).transpose()?;
         let found = exact_with(graph, &seeds, &wanted, &outputs, &parameters, start, journal.as_mut(), |e| {
@@ -140,8 +197,11 @@ impl Passes {
         let ladder = |centre: Centre| {
             let forward = bounds::eval(evidence, centre, |_| Mag::ZERO);
             let backward = bounds::backprop(evidence, &forward, &seeds, &wanted, centre, add_bound);
-            Ladder { forward, backward }
+            let mut found = Ladder { forward, backward };
+            found.without_locals();
+            found
         };
+        let chainable = sweep_cost(graph) * 100.0 <= AFFORDABLE_SWEEPS;
         progress.pass("bounds of every run");
         let portable = ladder(Centre::Spec);
         progress.pass("bounds of this run");
@@ -153,26 +213,44 @@ impl Passes {
             let forward = bounds::eval_with(evidence, Centre::Run, |_| Mag::ZERO, Some(&measured));
             let backward =
                 bounds::backprop_with(evidence, &forward, &seeds, &wanted, Centre::Run, add_bound, Some(&measured));
-            Ladder { forward, backward }
+            let mut found = Ladder { forward, backward };
+            found.without_locals();
+            found
         };
+        drop(measured);
         tighten(&mut run, &schedule);
+        run.only_largest();
         // the chain starts from the seeds: it says nothing of gradients that the file computes itself
         let derives = subjects.iter().any(|s| matches!(s.from, From::Cotangent(..)));
-        let chain = if derives {
-            chained(evidence, &seeds, &wanted, (&schedule, &portable), progress)
-        } else {
-            Chained { exact: None, probes: None, portable: None, budget: None }
+        let chain = match derives && chainable {
+            true => chained(evidence, &seeds, &wanted, progress),
+            false => Chained::default(),
         };
-        progress.pass("reference run");
-        let reference = literal::run(graph, &seeds, &wanted);
+        let reference = if 3.0 * sweep_work(graph) <= AFFORDABLE_REFERENCE {
+            progress.pass("reference run");
+            literal::run(graph, &seeds, &wanted)
+        } else {
+            ReferenceRun::unknown(graph)
+        };
         progress.pass("scales");
-        let scales_over = |r: Mag| {
-            let forward = scale::eval(graph, r);
+        let scales = {
+            let forward = scale::eval(graph, Mag::ZERO);
             let backward = scale::backprop(graph, &forward, &seeds, &wanted);
             Scales { forward, backward }
         };
-        let scales = scales_over(Mag::ZERO);
-        let region = region.map(|r| (r, scales_over(r)));
+        let region = extras.region.map(|radius| {
+            progress.pass("bounds over the region");
+            let r = region::over(graph, (&values, &cotangents), &seeds, &wanted, radius);
+            Region {
+                radius,
+                scales: Scales { forward: r.values, backward: r.cotangents },
+                ladder: Ladder { forward: r.forward, backward: r.backward },
+            }
+        });
+        let adversary = extras.adversary.map(|runs| {
+            progress.pass("adversarial runs");
+            adversarial(evidence, &seeds, &wanted, &portable, &subjects, runs)
+        });
         Ok(Passes {
             seeds,
             subjects,
@@ -188,6 +266,7 @@ impl Passes {
             reference,
             scales,
             region,
+            adversary,
         })
     }
 
@@ -229,7 +308,7 @@ impl Passes {
 fn affordable(graph: &RevGraph) -> Result<(), Diagnostic> {
     let entries: u64 = (0..graph.len()).map(|v| elements(graph.shape(ValueId(v as u32))) as u64).sum();
     let what = format!("a graph of {entries} entries");
-    limits::afford(&what, limits::of_passes(entries, first_precision(graph)))
+    limits::afford(&what, limits::of_passes(entries))
 }
 
 /// This run is one of every run: the smaller bound holds.
@@ -243,28 +322,81 @@ fn tighten(schedule: &mut Ladder, portable: &Ladder) {
     }
 }
 
+/// Seed of the adversary's choices: part of what makes a certificate reproducible.
+pub const ADVERSARY_SEED: u64 = 0xad5e;
+
+/// Plays adversarial runs: three of four by the sign of an adjoint, aiming at the entry with the largest
+/// portable bound of one derived gradient after another, up and down; the fourth at random. Gradients that the
+/// file computes itself are not aimed at.
+fn adversarial(
+    e: Evidence,
+    seeds: &[Seed],
+    wanted: &[bool],
+    portable: &Ladder,
+    subjects: &[Subject],
+    runs: usize,
+) -> Adversary {
+    let aim = |s: &Subject| {
+        let From::Cotangent(_, v) = s.from else { return None };
+        let eps = portable.backward.total[v.index()].as_ref().map_or(&[][..], |b| &b.eps);
+        let largest = (0..eps.len()).max_by(|&a, &b| eps[a].get().total_cmp(&eps[b].get()).then(b.cmp(&a)))?;
+        Some((v, largest))
+    };
+    let targets: Vec<(ValueId, usize)> = subjects.iter().filter_map(aim).collect();
+    let mut adjoints: Option<(usize, Adjoints)> = None;
+    let mut found = Adversary { runs, finite: 0, reached: vec![0.0; subjects.len()], entries: 0, outside: 0 };
+    let mut greedy = 0;
+    for k in 0..runs {
+        let seed = ADVERSARY_SEED.wrapping_add(k as u64);
+        let played = if k % 4 == 3 || targets.is_empty() {
+            play(e.graph, seeds, wanted, Strategy::Random, seed)
+        } else {
+            let target = greedy / 2 % targets.len();
+            let sign = if greedy % 2 == 0 { 1.0 } else { -1.0 };
+            greedy += 1;
+            let (block, lane) = (target / LANES, target % LANES);
+            let of = match adjoints.take() {
+                Some((b, a)) if b == block => a,
+                _ => {
+                    let these = &targets[block * LANES..targets.len().min((block + 1) * LANES)];
+                    adversary::adjoints(e.graph, seeds, these)
+                }
+            };
+            let played = play(e.graph, seeds, wanted, Strategy::Greedy(&of, lane, sign), seed);
+            adjoints = Some((block, of));
+            played
+        };
+        let (entries, escapes) = played.escapes(e.exact, &portable.forward, &portable.backward);
+        found.entries += entries;
+        found.outside += escapes.len();
+        found.finite += usize::from(played.is_finite());
+        for (r, s) in found.reached.iter_mut().zip(subjects) {
+            *r = r.max(match s.from {
+                From::Cotangent(_, v) => played.reaches(e.exact, v, true),
+                From::Output(_, v) => played.reaches(e.exact, v, false),
+            });
+        }
+    }
+    found
+}
+
 /// Seed of the probes' draws: part of what makes a certificate reproducible.
 const PROBE_SEED: u64 = 0x5eed;
 
 /// Multiply–adds that probes and budget may cost.
-const AFFORDABLE_SWEEPS: f64 = 2e12;
+const AFFORDABLE_SWEEPS: f64 = 4e11;
+
+/// Multiply–adds, one by one in emulated roundings, that the reference run may cost: some seconds.
+const AFFORDABLE_REFERENCE: f64 = 3e8;
 
 /// The chain rungs: exact where the columns are affordable, by probes where they aren't.
-fn chained(
-    e: Evidence,
-    seeds: &[Seed],
-    wanted: &[bool],
-    (schedule, portable): (&Ladder, &Ladder),
-    progress: &dyn Progress,
-) -> Chained {
-    let mut found = Chained { exact: None, probes: None, portable: None, budget: None };
+fn chained(e: Evidence, seeds: &[Seed], wanted: &[bool], progress: &dyn Progress) -> Chained {
+    let mut found = Chained::default();
+    let sweeps = sweep_cost(e.graph);
     let table = Table::new(e, seeds, wanted);
-    let sweeps = sweep_cost(&table);
-    if sweeps * 100.0 > AFFORDABLE_SWEEPS {
-        return found;
-    }
     progress.pass("sources of error");
-    let sources = Sources::measure(e, &table, &schedule.forward, &schedule.backward);
+    let (forward, backward) = bounds::one_step(e, seeds, wanted, Centre::Run);
+    let sources = Sources::measure(e, &table, &forward, &backward);
     if sweeps * (sources.list.len() / LANES + 1) as f64 <= AFFORDABLE_SWEEPS {
         progress.pass("error budget");
         let worst = |v: ValueId| {
@@ -286,24 +418,26 @@ fn chained(
             |k: usize| sources.list[k].size.iter().zip(&sources.list[k].prior).map(|(&a, &b)| a.max(b)).collect();
         found.probes = Some((run, probe(&table, &sources, larger, PROBE_SEED)));
     }
-    let first_order = |k: usize| portable_local(e, &table, portable, sources.list[k].site);
+    let (forward, backward) = bounds::one_step(e, seeds, wanted, Centre::Spec);
+    let first_order = |k: usize| portable_local(e, &table, &forward, &backward, sources.list[k].site);
     found.portable = Some(probe(&table, &sources, first_order, PROBE_SEED));
+    found.spread = Some(spread(&table, &sources, first_order, PROBE_SEED));
     found
 }
 
 /// Multiply–adds of one sweep.
-fn sweep_cost(table: &Table) -> f64 {
-    3.0 * LANES as f64 * crate::chain::columns::sweep_work(table)
+fn sweep_cost(graph: &RevGraph) -> f64 {
+    3.0 * LANES as f64 * sweep_work(graph)
 }
 
-/// The portable rung's local bound at a site.
-fn portable_local(e: Evidence, table: &Table, portable: &Ladder, site: Site) -> Vec<Mag> {
+/// What any conforming run may add at a site, to first order.
+fn portable_local(e: Evidence, table: &Table, forward: &[Errors], backward: &Backward, site: Site) -> Vec<Mag> {
     match site {
-        Site::Forward(v) => portable.forward[v.index()].locals.clone(),
-        Site::Total(v) => portable.backward.total[v.index()].as_ref().map_or_else(Vec::new, |t| t.locals.clone()),
+        Site::Forward(v) => forward[v.index()].locals.clone(),
+        Site::Total(v) => backward.total[v.index()].as_ref().map_or_else(Vec::new, |t| t.locals.clone()),
         Site::Backward { from, operand } => {
             let o = site.target(table);
-            table.contribution(e, &portable.backward, from, operand, o).2.to_vec()
+            table.contribution(e, backward, from, operand, o).2.to_vec()
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Enclosures by MPFR balls, at a precision that is raised until every question is decided.
 
+use super::growth::{Grown, Growth};
 use super::journal::Journal;
 use super::textbook::{self, left_fold};
 use crate::ir::{Array, ValueId};
 use crate::num::{Ball, Balls, Interval};
 use crate::ops::{Op, PerOperand, RevGraph, UNKNOWN_GATE, map};
 use crate::seed::Seed;
+use rayon::prelude::*;
 
 /// What the exact pass knows of a graph.
 #[derive(Debug)]
@@ -34,8 +36,10 @@ pub struct Exact {
 pub const PRECISION_CAP: u32 = 4096;
 
 /// Bits to start with: 24 of binary32, 20 of margin, and what a composed radius grows by.
-// 4 to 8 bits a contraction (forward and backward), see the method's §5; MPFR counts in limbs of 64.
-pub fn first_precision(graph: &RevGraph) -> u32 {
+///
+/// 4 to 8 bits a contraction, forward and backward (the method's §5); where that makes many, the growth is
+/// looked at in binary64.
+pub fn first_precision(graph: &RevGraph, seeds: &[Seed], wanted: &[bool]) -> u32 {
     let mut depth = vec![0u32; graph.len()];
     for (k, n) in graph.nodes().iter().enumerate() {
         let own =
@@ -44,7 +48,66 @@ pub fn first_precision(graph: &RevGraph) -> u32 {
         depth[graph.node_id(k).index()] = below + own;
     }
     let deepest = depth.iter().copied().max().unwrap_or(0);
-    (24 + 20 + 20 + 2 * 6 * deepest).next_multiple_of(64).clamp(128, PRECISION_CAP)
+    let by_depth = 24 + 20 + 20 + 2 * 6 * deepest;
+    // MPFR counts in limbs of 64
+    let bits = if by_depth > LOOK { grown(graph, seeds, wanted).map_or(by_depth, |g| 24 + 40 + g) } else { by_depth };
+    bits.next_multiple_of(64).clamp(128, PRECISION_CAP)
+}
+
+/// From this many bits on a look at the growth costs less than bits that weren't needed.
+const LOOK: u32 = 256;
+
+/// log2 of the largest growth of a gradient's radius, in units of 2^−p of the gradient's largest entry.
+fn grown(graph: &RevGraph, seeds: &[Seed], wanted: &[bool]) -> Option<u32> {
+    let mut values = textbook::eval_leaving(graph, &Growth, |compute| compute(), |_, _, _| {}, |_, _| {});
+    let mut growth = 0.0f64;
+    textbook::backprop_leaving(
+        graph,
+        (&Growth, &Growth),
+        &mut values,
+        seeds,
+        wanted,
+        |compute| compute(),
+        |_, contributions| left_fold(&Growth, contributions),
+        |v, _, cotangent| {
+            let largest = |f: fn(&Grown) -> f64| cotangent.data.iter().map(f).fold(0.0f64, f64::max);
+            let (norm, error) = (largest(|g| g.value.abs()), largest(|g| g.error));
+            if graph.node(v).is_none() && norm > 0.0 {
+                growth = growth.max((error / norm).log2());
+            }
+        },
+    );
+    growth.is_finite().then(|| growth.ceil() as u32)
+}
+
+/// Bits of what contractions contribute to leaves, which no radius grows from: at least as many as a
+/// small graph has throughout.
+fn last_precision(precision: u32) -> u32 {
+    (precision / 4).next_multiple_of(64).clamp(128, precision.max(128)).min(precision)
+}
+
+/// The values that a rule reads again, on the way down, to make what is not the end of the way: all others
+/// need no more bits than the ends do.
+fn needed(graph: &RevGraph, wanted: &[bool]) -> Vec<bool> {
+    let mut needed = vec![false; graph.len()];
+    for (k, n) in graph.nodes().iter().enumerate() {
+        match &n.op {
+            Op::Add(_) | Op::Sub(_) | Op::Gather(_) | Op::Join(_) | Op::Sum(_) | Op::Mean(_) => {}
+            // which branch was taken can be told from fewer bits
+            Op::Piecewise(_) | Op::Max(_) => {}
+            op if textbook::is_contraction(op) => {
+                for (own, other) in [(0, 1), (1, 0)] {
+                    let o = n.operands[other];
+                    needed[n.operands[own].index()] |= wanted[o.index()] && graph.node(o).is_some();
+                }
+            }
+            _ => {
+                n.operands.iter().for_each(|o| needed[o.index()] = true);
+                needed[graph.node_id(k).index()] = true;
+            }
+        }
+    }
+    needed
 }
 
 /// The arithmetic of an exact pass; from a number of bits for sliced products.
@@ -98,8 +161,8 @@ pub fn exact_with(
     let arithmetic = arithmetic.into();
     let mut precision = arithmetic.start;
     loop {
-        let mut found =
-            once(graph, seeds, wanted, keep, gradients_of, arithmetic.balls(precision), journal.as_deref_mut());
+        let how = (arithmetic, precision);
+        let mut found = once(graph, seeds, wanted, keep, gradients_of, how, journal.as_deref_mut());
         if found.undecided == 0 && decided(&found) {
             return found;
         }
@@ -121,28 +184,52 @@ fn once(
     wanted: &[bool],
     keep: &[ValueId],
     gradients_of: &[ValueId],
-    balls: Balls,
+    (arithmetic, precision): (Arithmetic, u32),
     mut journal: Option<&mut Journal>,
 ) -> Exact {
+    let balls = arithmetic.balls(precision);
     let mut step = |compute: &dyn Fn() -> PerOperand<Array<Ball>>| match journal.as_deref_mut() {
         Some(j) => j.step(&balls, compute),
         None => compute(),
     };
     let mut gates: Vec<Vec<u32>> = vec![Vec::new(); graph.len()];
-    let mut values = textbook::eval_by(graph, &balls, &mut step, |v, x, y| {
-        if let Some(n) = graph.node(v) {
-            gates[v.index()] = n.op.gates(&balls, x);
-        }
-        y
-    });
-    let kept = keep.iter().map(|&v| (v, values[v.index()].clone())).collect();
+    let end = arithmetic.balls(last_precision(precision));
+    let mut precise = needed(graph, wanted);
+    keep.iter().for_each(|v| precise[v.index()] = true);
+    // Balls are large: they lose the bits that no rule asks for again, and a value and its cotangent go
+    // when all rules that read them are through.
+    let mut values = textbook::eval_leaving(
+        graph,
+        &balls,
+        &mut step,
+        |v, x, _| {
+            if let Some(n) = graph.node(v) {
+                gates[v.index()] = n.op.gates(&balls, x);
+            }
+        },
+        |v, y| {
+            if !precise[v.index()] && end.prec < balls.prec {
+                y.data.par_iter_mut().with_min_len(512).for_each(|b| end.round(b));
+            }
+        },
+    );
+    let value = |v: ValueId, values: &[Array<Ball>]| match graph.leaves().get(v.index()) {
+        Some(leaf) => textbook::lift(&balls, &leaf.tensor),
+        None => values[v.index()].clone(),
+    };
+    let kept = keep.iter().map(|&v| (v, value(v, &values))).collect();
+    let points = |v: ValueId| {
+        graph
+            .leaves()
+            .get(v.index())
+            .map(|l| map(l.tensor.data.len(), |i| Interval::point(f64::from(l.tensor.data[i]))))
+    };
     let mut parts: Vec<Vec<Vec<Interval>>> = vec![Vec::new(); graph.len()];
     let mut gradients: Vec<(ValueId, Option<Array<Ball>>)> = gradients_of.iter().map(|&v| (v, None)).collect();
     let mut enclosures: Vec<Option<Vec<Interval>>> = vec![None; graph.len()];
-    // Balls are large: a value and its cotangent go when all rules that read them are through.
     let cotangents = textbook::backprop_leaving(
         graph,
-        &balls,
+        (&balls, &end),
         &mut values,
         seeds,
         wanted,
@@ -154,18 +241,26 @@ fn once(
             left_fold(&balls, contributions)
         },
         |v, value, cotangent| {
-            enclosures[v.index()] = Some(intervals(&value));
+            enclosures[v.index()] = Some(points(v).unwrap_or_else(|| intervals(&value)));
             let found = intervals(&cotangent);
-            gradients.iter_mut().filter(|(g, _)| *g == v).for_each(|(_, g)| *g = Some(cotangent.clone()));
+            let mut places = gradients.iter_mut().filter(|(g, _)| *g == v);
+            if let Some((_, place)) = places.next() {
+                places.for_each(|(_, again)| *again = Some(cotangent.clone()));
+                *place = Some(cotangent);
+            }
             found
         },
     );
+    let left = |(i, e): (usize, Option<Vec<Interval>>)| {
+        e.or_else(|| points(ValueId(i as u32))).unwrap_or_else(|| intervals(&values[i]))
+    };
+    let found_values = enclosures.into_iter().enumerate().map(left).collect();
     let open = gates.iter().flatten().filter(|&&g| g == UNKNOWN_GATE).count();
     Exact {
         precision: balls.prec,
         capped: false,
         undecided: balls.undecided().max(open),
-        values: enclosures.into_iter().zip(&values).map(|(e, v)| e.unwrap_or_else(|| intervals(v))).collect(),
+        values: found_values,
         cotangents,
         parts,
         gates,

@@ -2,6 +2,7 @@
 //! reference runtime and the literal rung.
 
 pub mod exact;
+pub mod growth;
 pub mod journal;
 pub mod textbook;
 

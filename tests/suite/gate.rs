@@ -16,21 +16,7 @@ use certify::gate::{Checked, Given, check, samples};
 use certify::session::{self, Failure, InputChoice, Quiet, Request};
 
 fn request(model: PathBuf, inputs: PathBuf, policy: Policy) -> Request {
-    Request {
-        model,
-        inputs: InputChoice::Path(inputs),
-        cotangents: Vec::new(),
-        params: Vec::new(),
-        freeze: Vec::new(),
-        weights: None,
-        objective: None,
-        outputs: Vec::new(),
-        seed_masks: None,
-        region: None,
-        resume: None,
-        policy,
-        reproduce: "certify model.onnx --inputs inputs.npz".into(),
-    }
+    Request { policy, ..Request::new(model, InputChoice::Path(inputs)) }
 }
 
 fn within(max_rel: f64) -> Policy {
@@ -514,5 +500,24 @@ fn gradients_by_onnxruntime_and_jax_pass() {
         for t in c.tensors.iter().filter(|t| t.spec_norm.lo() == 0.0) {
             assert!(t.causes.iter().any(|c| c.id == "exact-zero"), "{file}: {}", t.name);
         }
+    }
+}
+
+#[test]
+fn onnxruntimes_gradients_of_its_training_artifacts_pass() {
+    let Some(root) = corpus::folder() else { return };
+    // Made by scripts/peers/ort_artifact_gradients.py; see tests/data/README.md.
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/peers/artifacts");
+    // The two others draw Dropout masks of onnxruntime's own.
+    for name in ["attn_ce_adamw", "linear_bce_adamw", "mlp_ce_sgd", "mlp_l1_adamw", "mlp_mse_adamw"] {
+        let file = root.join("ort_artifacts").join(name).join("training_model.onnx");
+        let given = tensors::read(&data.join(format!("{name}.ort.npz")), &[]).unwrap();
+        let asked = request(file, data.join(format!("{name}.inputs.npz")), within(1e-4));
+        let c = run(&asked, &given).expect("all operators have rules");
+        assert!(bad(&c).is_empty() && c.extra.is_empty(), "{name}: {:#?} {:?}", bad(&c), c.extra);
+        // And a wrong one doesn't.
+        let first = given.tensors.keys().next().unwrap().clone();
+        let wrong = with(&given, &first, |t| t.data.iter_mut().for_each(|x| *x *= 1.01));
+        assert_eq!(failing(&run(&asked, &wrong).unwrap()), [first.as_str()], "{name}");
     }
 }

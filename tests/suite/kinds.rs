@@ -7,28 +7,15 @@ use prost::Message as _;
 use tract_onnx::pb;
 
 use crate::corpus;
-use certify::certificate::{Certificate, GradientSource, ModelVerdict, Policy, Status};
+use certify::certificate::{Certificate, GradientSource, ModelVerdict, Status};
 use certify::data::{HostTensor, npz};
 use certify::import::weights;
 use certify::session::{self, InputChoice, Outcome, Quiet, Request};
 
 /// A request on synthetic inputs.
 fn request(model: &Path) -> Request {
-    Request {
-        model: model.to_path_buf(),
-        inputs: InputChoice::Random { seed: 1, sizes: BTreeMap::from([("N".to_string(), 6)]) },
-        cotangents: Vec::new(),
-        params: Vec::new(),
-        freeze: Vec::new(),
-        weights: None,
-        objective: None,
-        outputs: Vec::new(),
-        seed_masks: Some(7),
-        region: None,
-        resume: None,
-        policy: Policy::default(),
-        reproduce: String::new(),
-    }
+    let inputs = InputChoice::Random { seed: 1, sizes: BTreeMap::from([("N".to_string(), 6)]) };
+    Request { seed_masks: Some(7), ..Request::new(model.to_path_buf(), inputs) }
 }
 
 fn certified(r: &Request) -> Outcome {

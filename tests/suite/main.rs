@@ -1,5 +1,6 @@
 //! The one integration test binary: linking MPFR and tract is slow.
 
+mod adversary;
 #[cfg(unix)]
 mod browser;
 mod chain;
@@ -13,12 +14,14 @@ mod gradients;
 mod hostile;
 mod kinds;
 mod laws;
+mod looseness;
 #[cfg(unix)]
 mod lost_work;
 mod models;
 mod mutations;
 mod node_tests;
 mod odd;
+mod samples;
 mod supply;
 #[cfg(unix)]
 mod webdriver;

@@ -67,7 +67,7 @@ fn compare(dir: &Path, lowered: &Lowered) -> Result<Outcome, Diagnostics> {
     let wanted = graph.differentiated(&[]);
     let cotangents = runtime::backprop(graph, &values, &none, &wanted)?;
     let keep: Vec<_> = lowered.outputs.iter().map(|(_, v)| *v).collect();
-    let found = exact::exact(graph, &none, &wanted, &keep, &[], first_precision(graph), |_| true);
+    let found = exact::exact(graph, &none, &wanted, &keep, &[], first_precision(graph, &none, &wanted), |_| true);
     let evidence = Evidence { graph, values: &values, cotangents: &cotangents, exact: &found };
     let errors = bounds::eval(evidence, Centre::Spec, |_| Mag::ZERO);
     let model = import::read(&dir.join("model.onnx"))?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use certify::certificate::{ModelVerdict, Policy};
+use certify::certificate::ModelVerdict;
 use certify::session::{self, InputChoice, Quiet, Request};
 
 /// What can't be certified, and what the diagnostic has to say.
@@ -27,20 +27,11 @@ fn folder() -> PathBuf {
 
 fn request(name: &str, flags: &[&str]) -> Request {
     let after = |flag: &str| flags.iter().position(|f| *f == flag).map(|i| flags[i + 1].to_string());
+    let inputs = InputChoice::Path(folder().join(format!("{name}.npz")));
     Request {
-        model: folder().join(format!("{name}.onnx")),
-        inputs: InputChoice::Path(folder().join(format!("{name}.npz"))),
-        cotangents: Vec::new(),
         params: after("--params").into_iter().collect(),
-        freeze: Vec::new(),
-        weights: None,
-        objective: None,
-        outputs: Vec::new(),
         seed_masks: after("--seed-masks").map(|s| s.parse().expect("a number")),
-        region: None,
-        resume: None,
-        policy: Policy::default(),
-        reproduce: String::new(),
+        ..Request::new(folder().join(format!("{name}.onnx")), inputs)
     }
 }
 

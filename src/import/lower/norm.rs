@@ -31,7 +31,16 @@ pub(super) fn batch_norm(c: &mut Call) -> Done {
     let extra = (1..c.node.outputs.len()).any(|k| !c.node.outputs[k].is_empty());
     let training = if c.opset >= 14 { c.flag("training_mode", false)? } else { extra };
     let channels = shape[1];
+    if !training && let Some(k) = (1..c.node.outputs.len()).find(|&k| c.wanted(k)) {
+        return Err(unsupported(format!("result {k} of a batch normalization in evaluation mode")));
+    }
     let (scale, bias) = (c.graph(1)?, c.graph(2)?);
+    if !training && (3..=5).contains(&shape.len()) && channels > 0 {
+        let (mean, var) = (c.graph(3)?, c.graph(4)?);
+        let y = fixed_statistics(c, x, [scale, bias, mean, var], epsilon)?;
+        c.set(0, y);
+        return Ok(());
+    }
     let scale = per_channel(c, scale, shape.len(), channels)?;
     let bias = per_channel(c, bias, shape.len(), channels)?;
     let normal = if training {
@@ -41,9 +50,6 @@ pub(super) fn batch_norm(c: &mut Call) -> Done {
         running(c, rows)?;
         c.unrows(normal, &shape, &others)?
     } else {
-        if let Some(k) = (1..c.node.outputs.len()).find(|&k| c.wanted(k)) {
-            return Err(unsupported(format!("result {k} of a batch normalization in evaluation mode")));
-        }
         // (x − mean) / √(var + ε)
         let (mean, var) = (c.graph(3)?, c.graph(4)?);
         let mean = per_channel(c, mean, shape.len(), channels)?;
@@ -58,6 +64,38 @@ pub(super) fn batch_norm(c: &mut Call) -> Done {
     let y = c.binary(ops::Add, scaled, bias)?;
     c.set(0, y);
     Ok(())
+}
+
+/// With known statistics: x·a + (bias − mean·a) with a = scale/√(var + ε) of each channel, as a convolution
+/// of every channel with one weight. What is as large as x is made once, not at every step.
+fn fixed_statistics(
+    c: &mut Call,
+    x: ValueId,
+    [scale, bias, mean, var]: [ValueId; 4],
+    epsilon: f32,
+) -> Result<ValueId, Problem> {
+    let shape = c.sizes(x);
+    let (channels, space) = (shape[1], shape.len() - 2);
+    let mut flat = |v: ValueId| -> Result<ValueId, Problem> {
+        let found = c.sizes(v);
+        if found.iter().product::<usize>() != channels {
+            return Err(format!("a tensor of shape {found:?} for {channels} channels").into());
+        }
+        c.reshape(v, vec![channels])
+    };
+    let (scale, bias, mean, var) = (flat(scale)?, flat(bias)?, flat(mean)?, flat(var)?);
+    let epsilon = c.scalar("epsilon", epsilon);
+    let shifted = c.binary(ops::Add, var, epsilon)?;
+    let deviation = c.smooth(Elementary::Sqrt, shifted)?;
+    let factor = c.binary(ops::Div, scale, deviation)?;
+    let moved = c.binary(ops::Mul, mean, factor)?;
+    let offset = c.binary(ops::Sub, bias, moved)?;
+    let mut kernel = vec![1; shape.len()];
+    kernel[0] = channels;
+    let kernel = c.reshape(factor, kernel)?;
+    let one = vec![1; space];
+    let conv = ops::Conv { strides: one.clone(), pads: vec![0; 2 * space], dilations: one, groups: channels };
+    c.emit(conv, &[x, kernel, offset])
 }
 
 /// New running statistics, momentum·old + (1 − momentum)·batch, where somebody reads them.

@@ -4,12 +4,15 @@
 //! contracted on the one tree of [`reduce::height`](super::reduce::height), whatever the sizes of the
 //! matrices, their memory layout, the number of threads and the width of the vector unit.
 //! [`matmul_up`] and [`matmul_f64`] are the binary64 products of bounds and defects, whose order is
-//! free because their error is bounded for any order.
+//! free because their error is bounded for any order. [`running_error`] replays the tree of a binary32
+//! product and bounds its error by the partial results.
 
 mod kernel;
+mod running;
 mod tiling;
 mod wide;
 
+pub use running::running_error;
 pub use tiling::{batched, matmul};
 pub use wide::{matmul_f64, matmul_f64_add, matmul_up};
 

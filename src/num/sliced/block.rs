@@ -80,8 +80,13 @@ impl<'p> Block<'p> {
         let at = (i - self.rows.start) * self.columns.len() + (j - self.columns.start);
         let mut radius = self.carried[at];
         let per_line = |cut: Option<i64>| cut.map_or(Mag::ZERO, |e| Mag::count(k) * Mag::exp2(e));
-        let mut lost = per_line(c.cut().filter(|_| r.digits > 0).map(|e| e + r.size_scale))
-            + per_line(r.cut().filter(|_| c.digits > 0).map(|e| e + c.size_scale + 1));
+        // a tail of one factor meets midpoints and radii of the other
+        let mut lost =
+            per_line(c.cut().map(|e| e + r.total_scale + 1)) + per_line(r.cut().map(|e| e + c.total_scale + 1));
+        if r.carries() || c.carries() {
+            // magnitudes far below their line's were lifted to the floor
+            lost += per_line(Some(r.total_scale + c.total_scale + 2 - digits::FLOOR));
+        }
         let beta = i64::from(beta);
         // Digits s of a meet those of b from T − s on, which make up at most 2^(F−β(T−s))·(1 + 2^−10), and
         // |digit s| ≤ 2^(E−βs): together 2^(E+F−βT)·(1 + 2^−10) for each such s and each l.

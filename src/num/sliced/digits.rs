@@ -9,7 +9,7 @@ const LIMB: i64 = 64;
 const _: () = assert!(limb_t::BITS == 64, "sliced products are written for limbs of 64 bits");
 
 /// Scaled magnitudes are at least 2^−FLOOR, so that products of two never underflow.
-const FLOOR: i64 = 500;
+pub(super) const FLOOR: i64 = 500;
 
 /// The significand of a number that is neither 0, ∞ nor NaN, least limb first; its first bit is 1.
 fn limbs(x: &Float) -> &[limb_t] {

@@ -77,7 +77,7 @@ pub(super) fn products<'a>(
                     let entry = block.entry(*p, q).and_then(|e| {
                         let ball = finish(balls, total, &plan, &e, bias(i, j))?;
                         // what a wide line lost may drown an entry that its definition gives sharply
-                        (e.lost + e.lost <= e.radius || sharp(&ball, balls.prec)).then_some(ball)
+                        (Mag::of(4.0) * e.lost <= e.radius || sharp(&ball, balls.prec)).then_some(ball)
                     });
                     row[j] = Some(entry.unwrap_or_else(|| by_dot(i, j)));
                 }

@@ -5,7 +5,8 @@ use super::loose::Loose;
 use super::rng::Rng;
 use super::seeds;
 use super::values::narrow_within;
-use certify::bounds::{self, Backward, Errors, Evidence, literal};
+use certify::adversary::{Strategy, adjoints, play};
+use certify::bounds::{self, Backward, Errors, Evidence, literal, region};
 use certify::ir::{Array, Index, Leaf, LeafKind, Tensor, ValueId, elements};
 use certify::num::format::BINARY32;
 use certify::num::{Arith, Ball, Elementary, Interval, Mag, Rounded, Ties};
@@ -197,8 +198,17 @@ impl Grower {
     }
 }
 
-/// A random graph with its seeds; leaves may be moved by up to `moved` in a run's favour.
-fn graph(seed: u64, moved: Option<(Mag, u64)>) -> (RevGraph, Vec<Seed>) {
+/// How leaves are moved.
+#[derive(Clone, Copy)]
+struct Moved {
+    by: Mag,
+    seed: u64,
+    /// The input only, and anywhere within the distance.
+    input_only: bool,
+}
+
+/// A random graph with its seeds; leaves may be moved.
+fn graph(seed: u64, moved: Option<Moved>) -> (RevGraph, Vec<Seed>) {
     let mut g = Grower { rng: Rng::of("graph", seed), builder: Builder::new(), values: Vec::new() };
     let mut numbers = Rng::of("leaves", seed);
     for l in 0..3 + g.rng.below(3) {
@@ -212,9 +222,12 @@ fn graph(seed: u64, moved: Option<(Mag, u64)>) -> (RevGraph, Vec<Seed>) {
                 if integers { (v * 2.0).round() as f32 } else { v as f32 }
             })
             .collect();
-        if let Some((eps, seed)) = moved {
-            let mut rng = Rng::of("moved", seed ^ l as u64);
-            data.iter_mut().for_each(|v| *v = narrow_within(f64::from(*v), eps.get(), rng.pick(&[1.0, -1.0, 0.4]), *v));
+        if let Some(m) = moved.filter(|m| l == 0 || !m.input_only) {
+            let mut rng = Rng::of("moved", m.seed ^ l as u64);
+            data.iter_mut().for_each(|v| {
+                let way = if rng.one_in(2) { rng.signed() } else { rng.pick(&[1.0, -1.0, 0.4]) };
+                *v = narrow_within(f64::from(*v), m.by.get(), way, *v);
+            });
         }
         let kind = if l == 0 { LeafKind::Input } else { LeafKind::Parameter };
         let v = g.builder.leaf(Leaf { name: format!("leaf{l}"), kind, tensor: Tensor::new(shape, data) });
@@ -313,6 +326,11 @@ impl Tally {
         }
     }
 
+    fn escapes(&mut self, what: &str, (entries, escapes): &(usize, Vec<certify::adversary::Escape>)) {
+        self.compared += entries;
+        self.failures.extend(escapes.iter().map(|e| format!("{what}: {e:?}")));
+    }
+
     fn contains(&mut self, what: &str, scale: &Array<Interval>, run: &Array<f64>) {
         for (i, (s, &v)) in scale.data.iter().zip(&run.data).enumerate() {
             if v.is_finite() && !s.contains(v) {
@@ -396,6 +414,14 @@ fn check(seed: u64, tally: &mut Tally) -> Option<()> {
         let order = Rng(rng.next());
         runs.push(textbook_run("another run", &graph, &seeds, &wanted, &loose, |v| f64::from(*v), Some(order)));
     }
+    // An adversary that aims at one entry of one gradient, up and down, and one that doesn't care.
+    let leaf = ValueId(rng.below(graph.leaves().len()) as u32);
+    let target = (leaf, rng.below(elements(graph.shape(leaf))));
+    let ways = adjoints(&graph, &seeds, &[target]);
+    for strategy in [Strategy::Greedy(&ways, 0, 1.0), Strategy::Greedy(&ways, 0, -1.0), Strategy::Random] {
+        let played = play(&graph, &seeds, &wanted, strategy, rng.next());
+        tally.escapes("portable, adversary", &played.escapes(&found, &forward, &backward));
+    }
     let scales = scale::eval(&graph, Mag::ZERO);
     let bars = scale::backprop(&graph, &scales, &seeds, &wanted);
     for run in &runs {
@@ -417,11 +443,25 @@ fn check(seed: u64, tally: &mut Tally) -> Option<()> {
     let eps = Mag::exp2(-22 + (seed % 12) as i64);
     let (forward, backward) = bound(Centre::Spec, eps);
     for k in 0..2 {
-        let (moved, _) = self::graph(seed, Some((eps, rng.next())));
+        let (moved, _) = self::graph(seed, Some(Moved { by: eps, seed: rng.next(), input_only: false }));
         let loose = Loose::random(&mut rng, false);
         let order = (k == 0).then(|| Rng(rng.next()));
         let run = textbook_run("moved leaves", &moved, &seeds, &wanted, &loose, |v| f64::from(*v), order);
         tally.covers("portable with input errors", &graph, &run, &found, &forward, &backward);
+    }
+
+    // Every input of a box, each with its own spec.
+    let radius = Mag::exp2(-24 + (seed % 23) as i64);
+    let box_ = region::over(&graph, (&values, &cotangents), &seeds, &wanted, radius);
+    for k in 0..2 {
+        let (moved, _) = self::graph(seed, Some(Moved { by: radius, seed: rng.next(), input_only: true }));
+        let there = exact(&moved, &seeds, &wanted, &all, &all, 192, |_| true);
+        let loose = Loose::random(&mut rng, false);
+        let order = (k == 0).then(|| Rng(rng.next()));
+        let run = textbook_run("in the box", &moved, &seeds, &wanted, &loose, |v| f64::from(*v), order);
+        tally.covers("region", &graph, &run, &there, &box_.forward, &box_.backward);
+        let played = play(&moved, &seeds, &wanted, Strategy::Random, rng.next());
+        tally.escapes("region", &played.escapes(&there, &box_.forward, &box_.backward));
     }
     Some(())
 }

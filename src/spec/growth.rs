@@ -1,0 +1,161 @@
+//! [`Growth`]: how far one rounding at every operation would carry, to first order.
+//!
+//! Evaluated in this arithmetic, the definitions say how large the radii of balls of p bits become, in
+//! units of 2^−p: |∂|·error of every operand, absolute values everywhere as balls take them, plus the
+//! result's own size. It only guides the choice of a precision; nothing rests on it.
+
+use crate::num::matmul::{View, matmul_f64};
+use crate::num::{Arith, Elementary, Pieces, Ties};
+use crate::ops::Smooth;
+use rayon::prelude::*;
+
+/// A value and its error in units of the rounding unit.
+#[derive(Clone, Copy, Debug)]
+pub struct Grown {
+    /// The value, in binary64.
+    pub value: f64,
+    /// First-order error.
+    pub error: f64,
+}
+
+impl Grown {
+    /// A result with what its operands carry and its own rounding.
+    fn of(value: f64, carried: f64) -> Grown {
+        Grown { value, error: carried + value.abs() }
+    }
+}
+
+/// The arithmetic of [`Grown`].
+#[derive(Clone, Copy, Debug)]
+pub struct Growth;
+
+/// Numbers in a packed factor, at most (unless one column has more).
+const PACKED: usize = 1 << 20;
+
+fn packed<'a>(
+    rows: usize,
+    cols: usize,
+    entry: impl Fn(usize, usize) -> Option<&'a Grown> + Sync,
+) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+    let all: Vec<(f64, f64, f64)> = (0..rows * cols)
+        .into_par_iter()
+        .with_min_len(1 << 10)
+        .map(|at| entry(at / cols, at % cols).map_or((0.0, 0.0, 0.0), |g| (g.value, g.value.abs(), g.error)))
+        .collect();
+    (all.iter().map(|a| a.0).collect(), all.iter().map(|a| a.1).collect(), all.iter().map(|a| a.2).collect())
+}
+
+impl Arith for Growth {
+    type S = Grown;
+
+    fn constant(&self, x: f64) -> Grown {
+        Grown { value: x, error: 0.0 }
+    }
+
+    fn neg(&self, a: &Grown) -> Grown {
+        Grown { value: -a.value, error: a.error }
+    }
+
+    fn add(&self, a: &Grown, b: &Grown) -> Grown {
+        Grown::of(a.value + b.value, a.error + b.error)
+    }
+
+    fn sub(&self, a: &Grown, b: &Grown) -> Grown {
+        Grown::of(a.value - b.value, a.error + b.error)
+    }
+
+    fn mul(&self, a: &Grown, b: &Grown) -> Grown {
+        Grown::of(a.value * b.value, a.value.abs() * b.error + a.error * b.value.abs())
+    }
+
+    fn quotient(&self, a: &Grown, b: &Grown, _: f64) -> Grown {
+        let q = a.value / b.value;
+        Grown::of(q, (a.error + q.abs() * b.error) / b.value.abs())
+    }
+
+    fn root(&self, a: &Grown, _: f64) -> Grown {
+        let y = a.value.sqrt();
+        Grown::of(y, if a.error == 0.0 { 0.0 } else { a.error * 0.5 / y })
+    }
+
+    fn share(&self, a: &Grown, total: &Grown) -> Grown {
+        self.div(a, total)
+    }
+
+    fn apply(&self, f: Elementary, a: &Grown) -> Grown {
+        let f = Smooth(f);
+        Grown::of(f.kernel(a.value), if a.error == 0.0 { 0.0 } else { a.error * f.slope_kernel(a.value).abs() })
+    }
+
+    fn sum<'a>(&self, terms: impl Iterator<Item = &'a Grown>) -> Grown {
+        terms.fold(Grown { value: 0.0, error: 0.0 }, |s, t| self.add(&s, t))
+    }
+
+    fn dot<'a>(&self, terms: impl Iterator<Item = (&'a Grown, &'a Grown)>, bias: Option<&Grown>) -> Grown {
+        let start = bias.copied().unwrap_or(Grown { value: 0.0, error: 0.0 });
+        let s = terms.fold(start, |s, (a, b)| Grown {
+            value: s.value + a.value * b.value,
+            error: s.error + a.value.abs() * b.error + a.error * b.value.abs(),
+        });
+        Grown::of(s.value, s.error)
+    }
+
+    fn products<'a>(
+        &self,
+        (m, n, k): (usize, usize, usize),
+        left: impl Fn(usize, usize) -> Option<&'a Grown> + Sync,
+        right: impl Fn(usize, usize) -> Option<&'a Grown> + Sync,
+        bias: impl Fn(usize, usize) -> Option<&'a Grown> + Sync,
+    ) -> Vec<Grown> {
+        if m < 4 || n < 4 || k < 4 {
+            return crate::num::arith::textbook(self, (m, n, k), left, right, bias);
+        }
+        let a = packed(m, k, &left);
+        let mut out = vec![Grown { value: 0.0, error: 0.0 }; m * n];
+        let width = (PACKED / k).clamp(1, n);
+        for j0 in (0..n).step_by(width) {
+            let w = width.min(n - j0);
+            let b = packed(k, w, |l, j| right(l, j0 + j));
+            let product = |x: &[f64], y: &[f64]| matmul_f64(View::rows(x, k), View::rows(y, w), m, w, k);
+            let (value, by_right, by_left) = (product(&a.0, &b.0), product(&a.1, &b.2), product(&a.2, &b.1));
+            out.par_chunks_mut(n).enumerate().for_each(|(i, row)| {
+                for (j, y) in row[j0..j0 + w].iter_mut().enumerate() {
+                    let at = i * w + j;
+                    let (c, e) = bias(i, j0 + j).map_or((0.0, 0.0), |b| (b.value, b.error));
+                    *y = Grown::of(value[at] + c, by_right[at] + by_left[at] + e);
+                }
+            });
+        }
+        out
+    }
+
+    fn piece_value(&self, p: &Pieces, a: &Grown) -> Grown {
+        Grown { value: p.value(a.value), error: a.error * p.slopes[p.at(a.value)].abs() }
+    }
+
+    fn piece_slope(&self, p: &Pieces, a: &Grown, ybar: &Grown) -> Grown {
+        let slope = p.slopes[p.at(a.value)];
+        Grown { value: slope * ybar.value, error: slope.abs() * ybar.error }
+    }
+
+    fn max(&self, xs: &[Grown]) -> Grown {
+        xs.iter().copied().reduce(|m, x| if x.value > m.value { x } else { m }).expect("rows are not empty")
+    }
+
+    fn max_vjp(&self, xs: &[Grown], ties: Ties, ybar: &Grown) -> Vec<Grown> {
+        let top = self.max(xs).value;
+        let won = xs.iter().filter(|x| x.value == top).count();
+        let first = xs.iter().position(|x| x.value == top);
+        let share = match ties {
+            Ties::First => 1.0,
+            Ties::Split => 1.0 / won as f64,
+        };
+        let gets = |i: usize, x: &Grown| match ties {
+            Ties::First => Some(i) == first,
+            Ties::Split => x.value == top,
+        };
+        let none = Grown { value: 0.0, error: 0.0 };
+        let some = Grown { value: share * ybar.value, error: share * ybar.error };
+        xs.iter().enumerate().map(|(i, x)| if gets(i, x) { some } else { none }).collect()
+    }
+}
