@@ -309,8 +309,8 @@ fn archives_that_expand_without_end_are_refused() {
 #[test]
 fn a_limit_on_memory_refuses_before_the_passes_begin() {
     let dir = place();
-    let args = ["m.onnx", "--inputs", "m.inputs.npz", "--report", "r.html", "--max-memory", "10K"];
-    refused(dir.path(), &args, &["error[E050]", "would take ", "at most 10240 bytes may be taken", "help: "]);
+    let args = ["m.onnx", "--inputs", "m.inputs.npz", "--report", "r.html", "--max-memory", "2K"];
+    refused(dir.path(), &args, &["error[E050]", "would take ", "at most 2048 bytes may be taken", "help: "]);
     refused(dir.path(), &["m.onnx", "--random", "1", "--max-memory", "much"], &["is no amount of memory"]);
     let x = HostTensor::f32(vec![1, 2], vec![1.0, 2.0]);
     fs::write(dir.path().join("one.npz"), npz::write(&[("x".to_string(), x)]).expect("an archive")).expect("written");
