@@ -248,7 +248,8 @@ fn changed_arrays_are_read_or_refused() {
     let array = |r: &mut Random| {
         let from = files[r.below(files.len())].clone();
         let all = npz::read(&fs::read(&from).expect("read"), "good").expect("good");
-        let one = npy::write(&all[r.below(all.len())].1).expect("written");
+        // an archive of a model without inputs is empty
+        let one = all.get(r.below(all.len())).map_or_else(Vec::new, |(_, t)| npy::write(t).expect("written"));
         (from, bytes(r, one))
     };
     survive("npy", 400, array, |b, _| npy::read(b).is_ok());
