@@ -163,6 +163,10 @@ impl Arith for Run {
     }
 
     fn apply(&self, f: Elementary, a: &f64) -> f64 {
+        // the square in a slope may overflow: e^−∞ is 0
+        if f == Elementary::Exp && *a == f64::NEG_INFINITY {
+            return 0.0;
+        }
         if !a.is_finite() {
             return f64::NAN;
         }

@@ -20,7 +20,7 @@ pub(super) struct Line {
     low: i64,
     /// The largest radius.
     rad: Mag,
-    /// Is it none of ours: ∞ or NaN somewhere, or exponents too far out?
+    /// Is it none of ours: ∞ or NaN somewhere, or exponents too far out or too far apart?
     pub wild: bool,
     /// Digits in use.
     pub digits: usize,
@@ -84,10 +84,11 @@ impl Line {
     }
 
     /// The line with digits of `beta` bits, `most` of them where its balls aren't exact anyway. Exact
-    /// lines are kept whole, or are none of ours.
+    /// lines are kept whole; those over more than twice that are none of ours: what their large entries
+    /// lose would drown the small ones.
     fn sliced(mut self, beta: u32, most: usize) -> Line {
         let need = self.need(beta);
-        self.wild |= self.is_exact() && need > 2 * most;
+        self.wild |= need > 2 * most;
         self.digits = if self.wild {
             0
         } else if self.is_exact() {
