@@ -41,13 +41,6 @@ impl Ladder {
         let all = self.forward.iter_mut().chain(self.backward.total.iter_mut().flatten());
         all.chain(self.backward.parts.iter_mut().flatten()).for_each(|e| e.locals = Vec::new());
     }
-
-    /// Keeps the largest bound of each tensor only.
-    fn only_largest(&mut self) {
-        self.backward.parts.clear();
-        let all = self.forward.iter_mut().chain(self.backward.total.iter_mut().flatten());
-        all.for_each(|e| e.eps = vec![e.max()]);
-    }
 }
 
 /// Ranges, forward and backward.
@@ -219,7 +212,6 @@ impl Passes {
         };
         drop(measured);
         tighten(&mut run, &schedule);
-        run.only_largest();
         // the chain starts from the seeds: it says nothing of gradients that the file computes itself
         let derives = subjects.iter().any(|s| matches!(s.from, From::Cotangent(..)));
         let chain = match derives && chainable {
