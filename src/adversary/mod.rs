@@ -23,6 +23,7 @@ use crate::chain::propagate::jets_of;
 use crate::ir::{Array, Tensor, ValueId, elements, walk};
 use crate::num::{Arith, Interval};
 use crate::ops::{Op, RevGraph, RevNode};
+use crate::runtime;
 use crate::seed::Seed;
 use crate::spec::Exact;
 use crate::spec::textbook::left_fold;
@@ -39,6 +40,12 @@ pub struct Adjoints {
     cotangents: Vec<Array<Jet>>,
 }
 
+/// Jets at the values of a run.
+fn at(mut jets: Array<Jet>, run: Option<&Tensor>) -> Array<Jet> {
+    jets.data.iter_mut().zip(run.into_iter().flat_map(|t| &t.data)).for_each(|(j, &x)| j.value = f64::from(x));
+    jets
+}
+
 /// The adjoints of up to [`LANES`] entries of gradients: parameter and flat position.
 pub fn adjoints(graph: &RevGraph, seeds: &[Seed], targets: &[(ValueId, usize)]) -> Adjoints {
     assert!(targets.len() <= LANES, "one lane per entry");
@@ -50,9 +57,13 @@ pub fn adjoints(graph: &RevGraph, seeds: &[Seed], targets: &[(ValueId, usize)]) 
     let mut leaves = leaves.into_iter();
     let leaves = std::cell::RefCell::new(&mut leaves);
     let leaf = |_: &crate::ir::Leaf| leaves.borrow_mut().next().expect("leaves come in order");
-    let values = walk::up(graph, leaf, |_, n, x| Ok::<_, Infallible>(n.op.forward_spec(&Jets, x)))
-        .unwrap_or_else(|e| match e {});
+    // products of jets leave their values open: they are those of a run
     let all = vec![true; graph.len()];
+    let run = runtime::eval(graph).expect("the graph has been run before");
+    let back = runtime::backprop(graph, &run, seeds, &all).expect("the graph has been run before");
+    let values =
+        walk::up(graph, leaf, |v, n, x| Ok::<_, Infallible>(at(n.op.forward_spec(&Jets, x), Some(&run[v.index()]))))
+            .unwrap_or_else(|e| match e {});
     let cotangents = walk::down(
         graph,
         &all,
@@ -61,7 +72,7 @@ pub fn adjoints(graph: &RevGraph, seeds: &[Seed], targets: &[(ValueId, usize)]) 
             let x: Vec<&Array<Jet>> = n.operands.iter().map(|o| &values[o.index()]).collect();
             Ok::<_, Infallible>(n.op.vjp_spec(&Jets, &x, &values[v.index()], ybar, want))
         },
-        |_, c| Ok(left_fold(&Jets, c)),
+        |v, c| Ok(at(left_fold(&Jets, c), back.total[v.index()].as_ref())),
     )
     .unwrap_or_else(|e| match e {});
     Adjoints { values: cotangents, cotangents: values }

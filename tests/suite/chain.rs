@@ -1,11 +1,12 @@
 //! The chain rungs: tight, never below the error, and their probes as reliable as they say.
 
-use certify::bounds::Evidence;
+use certify::bounds::{Evidence, one_step};
 use certify::certificate::{Method, Rung, Status};
 use certify::chain::propagate::Table;
 use certify::chain::{Sources, exact_chain, probe, probes};
 use certify::num::Mag;
 use certify::num::mag::max_of;
+use certify::ops::Centre;
 use certify::session::{self, InputChoice, Passes, Quiet, Request};
 use std::path::Path;
 
@@ -68,7 +69,8 @@ fn probes_fail_no_more_often_than_they_say() {
     let wanted = graph.differentiated(&[]);
     let e = Evidence { graph, values: &p.values, cotangents: &p.cotangents, exact: &p.exact };
     let table = Table::new(e, &p.seeds, &wanted);
-    let sources = Sources::measure(e, &table, &p.schedule.forward, &p.schedule.backward);
+    let (forward, backward) = one_step(e, &p.seeds, &wanted, Centre::Run);
+    let sources = Sources::measure(e, &table, &forward, &backward);
     let exact = exact_chain(e, &table, &sources).expect("a small graph has an exact chain");
     let trials = 1000;
     // estimate ÷ exact sum, the smallest of all tensors; the exact bound is inflated by its columns' rounding

@@ -379,7 +379,7 @@ fn models_without_a_certificate_are_diagnosed() {
         dir.path(),
         &all("unknown.onnx"),
         &[
-            "error[E012]: operator TfIdfVectorizer has no rules\n  --> unknown.onnx: node \"/y/TfIdfVectorizer\" (TfIdfVectorizer, opset 17)",
+            "error[E012]: operator TfIdfVectorizer has no rules: it works on text\n  --> unknown.onnx: node \"/y/TfIdfVectorizer\" (TfIdfVectorizer, opset 17)",
             "error[E012]: operator Wobble has no rules",
             "help: `certify ops` lists the operators with rules",
         ],
