@@ -59,7 +59,7 @@ fn singular(op: &Op, x: &[Array<Ball>]) -> bool {
     let first = &x[0];
     match op {
         Op::Piecewise(p) => first.data.iter().any(|b| p.pieces.kinks.iter().any(|k| b.mid == *k)),
-        Op::Max(_) => {
+        Op::Max(_) | Op::Route(_) => {
             let n = first.row_len();
             first.data.chunks(n).any(|row| {
                 let top = row.iter().fold(&row[0].mid, |m, b| if b.mid > *m { &b.mid } else { m });

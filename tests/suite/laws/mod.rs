@@ -96,6 +96,7 @@ laws! {
     sum: "Sum",
     mean: "Mean",
     max: "Max",
+    route: "Route",
     matmul: "MatMul",
     conv: "Conv",
     softmax: "Softmax",
