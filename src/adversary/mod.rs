@@ -21,14 +21,13 @@ use crate::bounds::{Backward, Errors};
 use crate::chain::jet::{Jet, Jets, LANES};
 use crate::chain::propagate::jets_of;
 use crate::ir::{Array, Tensor, ValueId, elements, walk};
-use crate::num::{Arith, Interval};
+use crate::num::{Arith, Interval, parallel};
 use crate::ops::{Op, RevGraph, RevNode};
 use crate::runtime;
 use crate::seed::Seed;
 use crate::spec::Exact;
 use crate::spec::textbook::left_fold;
 use arith::mix;
-use rayon::prelude::*;
 use std::convert::Infallible;
 
 /// How every value and cotangent moves the entries aimed at, one lane per entry.
@@ -118,7 +117,8 @@ fn best(candidates: Vec<Tensor>, group: usize, weight: impl Fn(usize) -> f64 + S
     let mut candidates = candidates.into_iter();
     let mut chosen = candidates.next().expect("there is one");
     for other in candidates {
-        chosen.data.par_chunks_mut(group).zip(other.data.par_chunks(group)).enumerate().for_each(|(g, (now, new))| {
+        parallel::chunks(&mut chosen.data, group, 1, |g, now| {
+            let new = &other.data[g * group..][..now.len()];
             let gain: f64 = now
                 .iter()
                 .zip(new)

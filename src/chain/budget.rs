@@ -7,7 +7,7 @@ use super::jet::LANES;
 use super::propagate::Table;
 use super::sources::{Site, Sources};
 use crate::ir::ValueId;
-use rayon::prelude::*;
+use crate::num::parallel;
 
 /// What each source adds to some entries' errors.
 #[derive(Clone, Debug)]
@@ -22,30 +22,28 @@ pub struct Budget {
 pub fn budget(table: &Table, sources: &Sources, entries: &[(ValueId, usize)]) -> Budget {
     let groups: Vec<Vec<usize>> =
         (0..sources.list.len()).collect::<Vec<_>>().chunks(LANES).map(<[usize]>::to_vec).collect();
-    let parts: Vec<Vec<(Site, Vec<f64>)>> = groups
-        .par_iter()
-        .map(|group| {
-            let moves = table.sweep(|site| {
-                let lane = group.iter().position(|&k| sources.list[k].site == site)?;
-                let put = |(i, &z): (usize, &f64)| {
-                    let mut t = [0.0; LANES];
-                    t[lane] = z;
-                    (i, t)
+    let parts: Vec<Vec<(Site, Vec<f64>)>> = parallel::map(groups.len(), 1, |g| {
+        let group = &groups[g];
+        let moves = table.sweep(|site| {
+            let lane = group.iter().position(|&k| sources.list[k].site == site)?;
+            let put = |(i, &z): (usize, &f64)| {
+                let mut t = [0.0; LANES];
+                t[lane] = z;
+                (i, t)
+            };
+            let signed = &sources.list[group[lane]].signed;
+            Some(signed.iter().enumerate().filter(|(_, z)| **z != 0.0).map(put).collect())
+        });
+        group
+            .iter()
+            .enumerate()
+            .map(|(lane, &k)| {
+                let at = |&(v, i): &(ValueId, usize)| {
+                    moves.cotangents[v.index()].as_ref().map_or(0.0, |a| a.data[i].lanes[lane])
                 };
-                let signed = &sources.list[group[lane]].signed;
-                Some(signed.iter().enumerate().filter(|(_, z)| **z != 0.0).map(put).collect())
-            });
-            group
-                .iter()
-                .enumerate()
-                .map(|(lane, &k)| {
-                    let at = |&(v, i): &(ValueId, usize)| {
-                        moves.cotangents[v.index()].as_ref().map_or(0.0, |a| a.data[i].lanes[lane])
-                    };
-                    (sources.list[k].site, entries.iter().map(at).collect())
-                })
-                .collect()
-        })
-        .collect();
+                (sources.list[k].site, entries.iter().map(at).collect())
+            })
+            .collect()
+    });
     Budget { entries: entries.to_vec(), parts: parts.into_iter().flatten().collect() }
 }

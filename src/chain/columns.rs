@@ -11,9 +11,8 @@ use super::propagate::{Moves, Table};
 use super::sources::{Site, Source, Sources};
 use crate::bounds::Evidence;
 use crate::ir::{Array, LeafKind, Tensor, ValueId, elements};
-use crate::num::Mag;
+use crate::num::{Mag, parallel};
 use crate::ops::{Op, RevGraph, RevNode};
-use rayon::prelude::*;
 
 /// Bounds per entry of each parameter's gradient.
 #[derive(Debug)]
@@ -69,8 +68,9 @@ impl Sums {
             if sums.is_empty() {
                 sums.resize(moved.data.len(), [Mag::ZERO; 2]);
             }
-            sums.par_iter_mut().zip(&moved.data).with_min_len(256).filter(|(_, j)| j.live).for_each(|(s, j)| {
-                for (t, w) in j.lanes.iter().zip(weights) {
+            parallel::each(sums, 256, |i, s| {
+                let lanes = if moved.data[i].live { &moved.data[i].lanes[..] } else { &[] };
+                for (t, w) in lanes.iter().zip(weights) {
                     let g = Mag::of(*t);
                     s[0] += g * w[0];
                     s[1] += g * w[1];
@@ -112,22 +112,20 @@ pub fn exact_chain(e: Evidence, table: &Table, sources: &Sources) -> Option<Chai
         .collect();
     // a few sweeps at a time in parallel, added up in order
     for group in batches.chunks(2 * rayon::current_num_threads().max(1)) {
-        let moves: Vec<Moves> = group
-            .par_iter()
-            .map(|(k, entries)| {
-                let site = sources.list[*k].site;
-                table.sweep(|s| {
-                    (s == site).then(|| {
-                        let unit = |lane: usize| {
-                            let mut t = [0.0; LANES];
-                            t[lane] = 1.0;
-                            t
-                        };
-                        entries.iter().enumerate().map(|(lane, &i)| (i, unit(lane))).collect()
-                    })
+        let moves: Vec<Moves> = parallel::map(group.len(), 1, |g| {
+            let (k, entries) = &group[g];
+            let site = sources.list[*k].site;
+            table.sweep(|s| {
+                (s == site).then(|| {
+                    let unit = |lane: usize| {
+                        let mut t = [0.0; LANES];
+                        t[lane] = 1.0;
+                        t
+                    };
+                    entries.iter().enumerate().map(|(lane, &i)| (i, unit(lane))).collect()
                 })
             })
-            .collect();
+        });
         for ((k, entries), m) in group.iter().zip(&moves) {
             let w: Vec<Pair> = entries.iter().map(|&i| weights[*k][i]).collect();
             sums.add(m, &w);

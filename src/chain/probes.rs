@@ -10,8 +10,7 @@ use super::jet::LANES;
 use super::propagate::Table;
 use super::sources::{Site, Sources};
 use crate::ir::{LeafKind, ValueId, elements};
-use crate::num::Mag;
-use rayon::prelude::*;
+use crate::num::{Mag, parallel};
 use std::collections::BTreeMap;
 
 /// Draws: a multiple of [`LANES`].
@@ -111,13 +110,13 @@ fn gather(
     for pass in 0..DRAWS / LANES {
         let moves = table.sweep(|site| {
             let &k = index.get(&site)?;
-            let lanes = |(i, m): (usize, &Mag)| (i, draw.lanes(Stream::new(seed, k, i, pass), m.get()));
-            let entries = sizes[k].par_iter().enumerate().with_min_len(256);
-            Some(entries.filter(|(_, m)| !m.is_zero()).map(lanes).collect())
+            let live: Vec<usize> = (0..sizes[k].len()).filter(|&i| !sizes[k][i].is_zero()).collect();
+            let lanes = |i: usize| (i, draw.lanes(Stream::new(seed, k, i, pass), sizes[k][i].get()));
+            Some(parallel::map(live.len(), 256, |at| lanes(live[at])))
         });
         for (v, sum) in &mut sums {
             let Some(moved) = &moves.cotangents[v.index()] else { continue };
-            sum.par_iter_mut().with_min_len(256).zip(&moved.data).for_each(|(s, j)| *s += each(&j.lanes));
+            parallel::each(sum, 256, |i, s| *s += each(&moved.data[i].lanes));
         }
     }
     sums

@@ -6,9 +6,8 @@
 
 use super::jet::{Jet, LANES};
 use super::majorant::Major;
-use crate::num::Mag;
 use crate::num::matmul::{View, matmul_f64, matmul_up};
-use rayon::prelude::*;
+use crate::num::{Mag, parallel};
 
 /// Numbers in a packed factor, at most (unless one line has more).
 const PACKED: usize = 1 << 19;
@@ -20,7 +19,7 @@ pub(super) fn pays((m, n, k): (usize, usize, usize)) -> bool {
 
 /// The indices below `n` at which `f` holds.
 fn those(n: usize, f: impl Fn(usize) -> bool + Sync) -> Vec<usize> {
-    let found: Vec<bool> = (0..n).into_par_iter().with_min_len(16).map(|i| f(i)).collect();
+    let found: Vec<bool> = parallel::map(n, 16, f);
     (0..n).filter(|&i| found[i]).collect()
 }
 
@@ -32,10 +31,7 @@ fn packed<T: Copy + Send + Sync>(
     fill: impl Fn(usize, &mut [T]) + Sync,
 ) -> Vec<T> {
     let mut out = vec![zero; rows.len() * width];
-    out.par_chunks_mut(width.max(1))
-        .with_min_len((1 << 12) / width.max(1) + 1)
-        .zip(rows)
-        .for_each(|(row, &l)| fill(l, row));
+    parallel::chunks(&mut out, width, (1 << 12) / width.max(1) + 1, |at, row| fill(rows[at], row));
     out
 }
 
@@ -48,14 +44,10 @@ pub(super) fn jets<'a>(
     bias: impl Fn(usize, usize) -> Option<&'a Jet> + Sync,
 ) -> Vec<Jet> {
     let still = Jet::still(f64::NAN);
-    let mut out: Vec<Jet> = (0..m * n)
-        .into_par_iter()
-        .with_min_len(256)
-        .map(|at| match bias(at / n, at % n) {
-            Some(b) if b.live => Jet { value: f64::NAN, ..*b },
-            _ => still,
-        })
-        .collect();
+    let mut out: Vec<Jet> = parallel::map(m * n, 256, |at| match bias(at / n, at % n) {
+        Some(b) if b.live => Jet { value: f64::NAN, ..*b },
+        _ => still,
+    });
     let lives = |j: Option<&Jet>| j.is_some_and(|j| j.live);
     let value = |j: Option<&Jet>| j.map_or(0.0, |j| j.value);
     let lanes = |j: Option<&'a Jet>, to: &mut [f64]| {
@@ -76,8 +68,8 @@ pub(super) fn jets<'a>(
             row.iter_mut().zip(&inner).for_each(|(to, &l)| *to = value(left(i, l)));
         });
         let c = matmul_f64(View::rows(&a, inner.len()), View::rows(&b, width), m, width, inner.len());
-        out.par_chunks_mut(n).zip(c.par_chunks(width)).for_each(|(y, c)| {
-            js.iter().zip(c.chunks_exact(LANES)).for_each(|(&j, c)| add(&mut y[j], c));
+        parallel::chunks(&mut out, n, 1, |i, y| {
+            js.iter().zip(c[i * width..][..width].chunks_exact(LANES)).for_each(|(&j, c)| add(&mut y[j], c));
         });
     }
     // Σ_l da[i,l]·b[l,j], some rows at a time; as its transpose, so that the lanes of an entry are neighbours
@@ -95,12 +87,8 @@ pub(super) fn jets<'a>(
             });
             let c = matmul_f64(View::rows(&b, js.len()).t(), View::rows(&a, width), js.len(), width, inner.len());
             for (at, &i) in is.iter().enumerate() {
-                let row = &mut out[i * n..(i + 1) * n];
-                row[js[0]..js[0] + js.len()]
-                    .par_iter_mut()
-                    .with_min_len(256)
-                    .zip(c.par_chunks(width))
-                    .for_each(|(y, c)| add(y, &c[at * LANES..(at + 1) * LANES]));
+                let row = &mut out[i * n + js[0]..][..js.len()];
+                parallel::each(row, 256, |j, y| add(y, &c[j * width + at * LANES..][..LANES]));
             }
         }
     }
@@ -125,7 +113,7 @@ pub(super) fn majorants<'a>(
     let sum = |x: Option<&Major>| x.map_or(Mag::ZERO, |x| x.sum);
     let rows: Vec<usize> = (0..m).collect();
     let inner: Vec<usize> = (0..k).collect();
-    let mut sums: Vec<Mag> = (0..m * n).into_par_iter().map(|at| sum(bias(at / n, at % n))).collect();
+    let mut sums: Vec<Mag> = parallel::map(m * n, 256, |at| sum(bias(at / n, at % n)));
     let pack_left = |of: &(dyn Fn(Option<&Major>) -> Mag + Sync)| {
         packed(&rows, k, Mag::ZERO, |i, row| row.iter_mut().enumerate().for_each(|(l, to)| *to = of(left(i, l))))
     };

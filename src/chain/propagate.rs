@@ -6,10 +6,9 @@ use super::jet::{Jet, Jets, LANES};
 use super::sources::Site;
 use crate::bounds::{Backward, Evidence};
 use crate::ir::{Array, Node, Tensor, ValueId, elements, walk};
-use crate::num::{Interval, Mag};
+use crate::num::{Interval, Mag, parallel};
 use crate::ops::{Op, RevGraph, RevNode, map};
 use crate::seed::Seed;
-use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 /// A run's values and cotangents as jets that stand still, and the order in which contributions arrive.
@@ -103,7 +102,7 @@ impl<'a> Table<'a> {
                 self.values[v.index()].clone()
             };
             enter(&mut y, entering);
-            values[v.index()] = y.data.par_iter().with_min_len(1 << 12).any(|j| j.live).then_some(y);
+            values[v.index()] = moves(&y).then_some(y);
         }
         let mut cotangents: Vec<Option<Array<Jet>>> = vec![None; graph.len()];
         for id in (0..graph.len()).rev() {
@@ -132,15 +131,17 @@ impl<'a> Table<'a> {
                 let Some(base) = &self.cotangents[o.index()] else { continue };
                 let mut c = contributions[operand].take().unwrap_or_else(|| base.clone());
                 enter(&mut c, entering);
-                if !c.data.par_iter().with_min_len(1 << 12).any(|j| j.live) {
+                if !moves(&c) {
                     continue;
                 }
                 match &mut cotangents[o.index()] {
                     Some(sum) => {
-                        let lines = sum.data.par_iter_mut().with_min_len(256).zip(&c.data);
-                        lines.filter(|(_, j)| j.live).for_each(|(s, j)| {
-                            s.live = true;
-                            s.lanes.iter_mut().zip(&j.lanes).for_each(|(s, t)| *s += t);
+                        parallel::each(&mut sum.data, 256, |i, s| {
+                            let j = &c.data[i];
+                            if j.live {
+                                s.live = true;
+                                s.lanes.iter_mut().zip(&j.lanes).for_each(|(s, t)| *s += t);
+                            }
                         });
                     }
                     first => {
@@ -171,5 +172,10 @@ fn enter(y: &mut Array<Jet>, entering: Option<Injection>) {
 
 /// Derivatives just computed get this run's values.
 fn values_onto(moved: &mut Array<Jet>, values: &Array<Jet>) {
-    moved.data.par_iter_mut().with_min_len(512).zip(&values.data).for_each(|(m, v)| m.value = v.value);
+    parallel::each(&mut moved.data, 512, |i, m| m.value = values.data[i].value);
+}
+
+/// Does any entry move?
+fn moves(x: &Array<Jet>) -> bool {
+    parallel::any(x.data.len(), 1 << 12, |i| x.data[i].live)
 }

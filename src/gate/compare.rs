@@ -1,11 +1,10 @@
 //! Entries of any format against enclosures.
 
-use rayon::prelude::*;
 use rug::float::Round;
 
 use crate::certificate::Enclosure;
 use crate::ir::Array;
-use crate::num::{Ball, Interval, Mag};
+use crate::num::{Ball, Interval, Mag, parallel};
 
 /// The errors of a tensor's entries, and what follows from them.
 #[derive(Clone, Debug)]
@@ -62,7 +61,7 @@ pub fn with_balls(given: &[f64], spec: Option<&Array<Ball>>) -> Compared {
         };
         (magnitude(b), distance, b.mid.to_f64())
     };
-    collect(given.par_iter().zip(&balls.data).map(one).collect(), given)
+    collect(parallel::map(given.len(), 64, |i| one((&given[i], &balls.data[i]))), given)
 }
 
 /// [lower, upper] bounds of |x|.
@@ -84,7 +83,7 @@ pub fn with_intervals(given: &[f64], spec: &[Interval]) -> Compared {
         };
         ((s.mig(), s.mag().get()), distance, s.lo / 2.0 + s.hi / 2.0)
     };
-    collect(given.par_iter().zip(spec).map(one).collect(), given)
+    collect(parallel::map(given.len(), 256, |i| one((&given[i], &spec[i]))), given)
 }
 
 /// The indices of a flat position, one per axis.

@@ -5,8 +5,7 @@
 //! runtime (left fold, no FMA, every operation rounded to a format), with [`super::Literal`] it is the
 //! literal rung (value and error carried through the same accumulation).
 
-use super::{Elementary, Pieces};
-use rayon::prelude::*;
+use super::{Elementary, Pieces, parallel};
 
 /// Which entry gets the cotangent where a maximum is attained more than once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,5 +91,5 @@ where
         let (i, j) = (e / n, e % n);
         a.dot((0..k).filter_map(|l| left(i, l).zip(right(l, j))), bias(i, j))
     };
-    (0..m * n).into_par_iter().map(entry).collect()
+    parallel::map(m * n, 1, entry)
 }

@@ -11,6 +11,7 @@ pub mod lemma;
 pub mod literal;
 pub mod mag;
 pub mod matmul;
+pub mod parallel;
 pub mod pieces;
 pub mod reduce;
 pub mod rounded;

@@ -38,8 +38,7 @@ pub use smooth::Smooth;
 pub use softmax::{LogSoftmax, Softmax};
 
 use crate::ir::{Array, Graph, GraphBuilder, Shaped, Tensor};
-use crate::num::{Arith, Ball, Balls, Interval};
-use rayon::prelude::*;
+use crate::num::{Arith, Ball, Balls, Interval, parallel};
 
 /// A RevGraph over the primitives of this crate.
 pub type RevGraph = Graph<Op>;
@@ -206,18 +205,18 @@ pub fn explain(name: &str) -> Option<String> {
 }
 
 /// f(0), f(1), …, f(n−1), in parallel, in order.
-pub(crate) fn map<T: Send>(n: usize, f: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
-    (0..n).into_par_iter().with_min_len(512).map(f).collect()
+pub(crate) fn map<T: Send>(n: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    parallel::map(n, 512, f)
 }
 
 /// One result per row of length `n`, in parallel.
-pub(crate) fn map_rows<T: Send>(rows: usize, f: impl Fn(usize) -> T + Sync + Send) -> Vec<T> {
-    (0..rows).into_par_iter().map(f).collect()
+pub(crate) fn map_rows<T: Send>(rows: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    parallel::map(rows, 1, f)
 }
 
 /// Rows worked on in parallel, each yielding as many entries as it likes, joined in order.
-pub(crate) fn flat_rows<T: Send>(rows: usize, f: impl Fn(usize) -> Vec<T> + Sync + Send) -> Vec<T> {
-    (0..rows).into_par_iter().flat_map_iter(f).collect()
+pub(crate) fn flat_rows<T: Send>(rows: usize, f: impl Fn(usize) -> Vec<T> + Sync) -> Vec<T> {
+    parallel::flat(rows, 1, f)
 }
 
 /// All operands have the same shape, which is the result's.

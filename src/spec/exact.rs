@@ -4,10 +4,9 @@ use super::growth::{Grown, Growth};
 use super::journal::Journal;
 use super::textbook::{self, left_fold};
 use crate::ir::{Array, ValueId};
-use crate::num::{Ball, Balls, Interval};
+use crate::num::{Ball, Balls, Interval, parallel};
 use crate::ops::{Op, PerOperand, RevGraph, UNKNOWN_GATE, map};
 use crate::seed::Seed;
-use rayon::prelude::*;
 
 /// What the exact pass knows of a graph.
 #[derive(Debug)]
@@ -209,7 +208,7 @@ fn once(
         },
         |v, y| {
             if !precise[v.index()] && end.prec < balls.prec {
-                y.data.par_iter_mut().with_min_len(512).for_each(|b| end.round(b));
+                parallel::each(&mut y.data, 512, |_, b| end.round(b));
             }
         },
     );

@@ -5,9 +5,8 @@
 //! result's own size. It only guides the choice of a precision; nothing rests on it.
 
 use crate::num::matmul::{View, matmul_f64};
-use crate::num::{Arith, Elementary, Pieces, Ties};
+use crate::num::{Arith, Elementary, Pieces, Ties, parallel};
 use crate::ops::Smooth;
-use rayon::prelude::*;
 
 /// A value and its error in units of the rounding unit.
 #[derive(Clone, Copy, Debug)]
@@ -37,11 +36,9 @@ fn packed<'a>(
     cols: usize,
     entry: impl Fn(usize, usize) -> Option<&'a Grown> + Sync,
 ) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
-    let all: Vec<(f64, f64, f64)> = (0..rows * cols)
-        .into_par_iter()
-        .with_min_len(1 << 10)
-        .map(|at| entry(at / cols, at % cols).map_or((0.0, 0.0, 0.0), |g| (g.value, g.value.abs(), g.error)))
-        .collect();
+    let one = |g: &Grown| (g.value, g.value.abs(), g.error);
+    let all: Vec<(f64, f64, f64)> =
+        parallel::map(rows * cols, 1 << 10, |at| entry(at / cols, at % cols).map_or((0.0, 0.0, 0.0), one));
     (all.iter().map(|a| a.0).collect(), all.iter().map(|a| a.1).collect(), all.iter().map(|a| a.2).collect())
 }
 
@@ -118,7 +115,7 @@ impl Arith for Growth {
             let b = packed(k, w, |l, j| right(l, j0 + j));
             let product = |x: &[f64], y: &[f64]| matmul_f64(View::rows(x, k), View::rows(y, w), m, w, k);
             let (value, by_right, by_left) = (product(&a.0, &b.0), product(&a.1, &b.2), product(&a.2, &b.1));
-            out.par_chunks_mut(n).enumerate().for_each(|(i, row)| {
+            parallel::chunks(&mut out, n, 1, |i, row| {
                 for (j, y) in row[j0..j0 + w].iter_mut().enumerate() {
                     let at = i * w + j;
                     let (c, e) = bias(i, j0 + j).map_or((0.0, 0.0), |b| (b.value, b.error));

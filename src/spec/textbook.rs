@@ -8,7 +8,6 @@ use crate::ir::{Array, Node, ValueId, walk};
 use crate::num::Arith;
 use crate::ops::{Op, PerOperand, RevGraph, RevNode, map};
 use crate::seed::Seed;
-use rayon::prelude::*;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -154,7 +153,7 @@ pub fn left_fold<A: Arith>(a: &A, contributions: Vec<Array<A::S>>) -> Array<A::S
     let mut it = contributions.into_iter();
     let first = it.next().expect("a cotangent has at least one contribution");
     it.fold(first, |p, c| {
-        let data = p.data.par_iter().zip(&c.data).map(|(x, y)| a.add(x, y)).collect();
+        let data = map(p.data.len(), |i| a.add(&p.data[i], &c.data[i]));
         Array::new(p.shape, data)
     })
 }

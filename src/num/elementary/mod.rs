@@ -27,8 +27,8 @@ pub use inverse::{acos, acosh, asin, asinh, atan, atanh};
 pub use log::{log, log1p, pow};
 pub use trig::{cos, sin, tan};
 
+use super::parallel;
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 /// Relative error of every kernel: 2^−48. Established in the comments of each, with room to spare, and
 /// measured (see [`KERNELS`]).
@@ -100,7 +100,10 @@ pub fn map(out: &mut [f32], x: &[f32], f: impl Fn(f64) -> f64 + Copy + Send + Sy
     if x.len() <= PIECE {
         Arch::new().dispatch(Map { out, x, f });
     } else {
-        out.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE)).for_each(|(out, x)| Arch::new().dispatch(Map { out, x, f }));
+        parallel::chunks(out, PIECE, 1, |c, out| {
+            let x = &x[c * PIECE..][..out.len()];
+            Arch::new().dispatch(Map { out, x, f });
+        });
     }
 }
 

@@ -11,12 +11,10 @@
 //!
 //! A step whose product is 0 rounds nothing.
 
-use rayon::prelude::*;
-
 use super::View;
 use crate::num::format::{half_eta, u};
 use crate::num::reduce::{BLOCK, height};
-use crate::num::{Mag, lemma};
+use crate::num::{Mag, lemma, parallel};
 
 /// Columns that are replayed side by side.
 const COLUMNS: usize = 64;
@@ -36,7 +34,7 @@ pub fn running_error(a: View<f32>, b: View<f32>, (m, n, k): (usize, usize, usize
     // B in binary64, in panels of COLUMNS
     let panels = n.div_ceil(COLUMNS);
     let mut packed = vec![0.0f64; panels * k * COLUMNS];
-    packed.par_chunks_mut(k * COLUMNS).enumerate().for_each(|(p, panel)| {
+    parallel::chunks(&mut packed, k * COLUMNS, 1, |p, panel| {
         for (l, row) in panel.chunks_mut(COLUMNS).enumerate() {
             for (j, x) in row.iter_mut().enumerate().take(n - p * COLUMNS) {
                 *x = f64::from(b.data[l * b.row_stride + (p * COLUMNS + j) * b.col_stride]);
@@ -48,7 +46,7 @@ pub fn running_error(a: View<f32>, b: View<f32>, (m, n, k): (usize, usize, usize
     let steps = Mag::count(k + k.div_ceil(BLOCK)) * half_eta();
     // adding up at most k + k/BLOCK powers of two in binary64
     let inflate = Mag::ONE + Mag::count(2 * k + 8) * Mag::exp2(-53);
-    out.par_chunks_mut(n).enumerate().for_each(|(i, row)| {
+    parallel::chunks(&mut out, n, 1, |i, row| {
         for (p, row) in row.chunks_mut(COLUMNS).enumerate() {
             let mut replay = Replay { slack: [0.0; COLUMNS], powers: [0.0; COLUMNS] };
             for (j, s) in replay.slack.iter_mut().enumerate().take(row.len()) {

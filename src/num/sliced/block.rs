@@ -4,8 +4,7 @@ use super::plan::{Line, Plan};
 use super::pool::{Buffer, Scratch};
 use super::{Entry, digits};
 use crate::num::matmul::{View, matmul_f64_add, matmul_up};
-use crate::num::{Ball, Mag};
-use rayon::prelude::*;
+use crate::num::{Ball, Mag, parallel};
 use std::ops::Range;
 
 /// Σ of products of digits, for every weight: integers of at most 2^53 for one chunk of the inner
@@ -54,7 +53,7 @@ impl<'p> Block<'p> {
                 .enumerate()
                 .for_each(|(w, sums)| weigh(plan, w, (&a.digits, &b.digits), (m, n, k), longer, sums));
             for (sums, part) in many.iter_mut().flatten().zip(&found) {
-                sums.par_iter_mut().with_min_len(1 << 14).zip(&part[..]).for_each(|(sum, &p)| *sum += p as i64);
+                parallel::each(sums, 1 << 14, |i, sum| *sum += part[i] as i64);
             }
             // |A|·r_B + r_A·(|B| + r_B)
             if right_carries {
@@ -134,9 +133,7 @@ fn weigh(
 
 /// Adds scaled magnitudes.
 fn carry(carried: &mut [Mag], terms: Vec<Mag>, n: usize, scale: impl Fn(usize, usize) -> i64 + Sync) {
-    carried.par_iter_mut().with_min_len(1 << 12).zip(terms).enumerate().for_each(|(at, (sum, t))| {
-        *sum += t * Mag::exp2(scale(at / n, at % n));
-    });
+    parallel::each(carried, 1 << 12, |at, sum| *sum += terms[at] * Mag::exp2(scale(at / n, at % n)));
 }
 
 /// One factor of a block, sliced.
@@ -181,7 +178,7 @@ impl<'p> Factor<'p> {
             slots[if is_right { c % outer } else { c / count }].digits.push(chunk);
         }
         let slice = |s: usize| if is_right { count - 1 - s } else { s };
-        slots.into_par_iter().enumerate().for_each(|(o, mut slot)| {
+        parallel::each(&mut slots, 1, |o, slot| {
             for i in 0..inner {
                 let (line, ball) = entry(o, i);
                 let Some(ball) = ball.filter(|_| !line.wild) else {

@@ -23,11 +23,10 @@ mod total;
 #[cfg(test)]
 mod tests;
 
-use super::{Arith, Ball, Balls, Mag};
+use super::{Arith, Ball, Balls, Mag, parallel};
 use block::{Block, Sums};
 use plan::{Line, Plan};
 pub(super) use pool::Scratch;
-use rayon::prelude::*;
 use rug::Float;
 use rug::float::Round;
 use std::cmp::Ordering;
@@ -54,7 +53,7 @@ pub(super) fn products<'a>(
     right: impl Fn(usize, usize) -> Option<&'a Ball> + Sync,
     bias: impl Fn(usize, usize) -> Option<&'a Ball> + Sync,
 ) -> Vec<Ball> {
-    let rows: Vec<Line> = (0..m).into_par_iter().map(|i| Line::of((0..k).filter_map(|l| left(i, l)))).collect();
+    let rows: Vec<Line> = parallel::map(m, 1, |i| Line::of((0..k).filter_map(|l| left(i, l))));
     let columns = plan::columns(n, k, &right);
     let plan = Plan::new(balls.prec, k, &rows, &columns);
     let by_dot = |i: usize, j: usize| balls.dot((0..k).filter_map(|l| left(i, l).zip(right(l, j))), bias(i, j));
@@ -70,12 +69,12 @@ pub(super) fn products<'a>(
         for q0 in (0..n).step_by(across) {
             let qs = q0..n.min(q0 + across);
             let block = Block::new(&plan, &balls.scratch, ps.clone(), qs.clone(), &left_at, &right_at);
-            targets.par_iter_mut().for_each_init(Total::default, |total, (p, row)| {
-                let i = plan.rows.at[*p];
+            parallel::each(&mut targets, 1, |_, (p, row)| {
+                let (i, mut total) = (plan.rows.at[*p], Total::default());
                 for q in qs.clone() {
                     let j = plan.columns.at[q];
                     let entry = block.entry(*p, q).and_then(|e| {
-                        let ball = finish(balls, total, &plan, &e, bias(i, j))?;
+                        let ball = finish(balls, &mut total, &plan, &e, bias(i, j))?;
                         // what a wide line lost may drown an entry that its definition gives sharply
                         (Mag::of(4.0) * e.lost <= e.radius || sharp(&ball, balls.prec)).then_some(ball)
                     });

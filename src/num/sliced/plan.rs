@@ -1,8 +1,7 @@
 //! How a product is sliced: what its rows and columns hold, and how many digits of how many bits.
 
 use super::digits;
-use crate::num::{Ball, Mag};
-use rayon::prelude::*;
+use crate::num::{Ball, Mag, parallel};
 use std::ops::{Range, RangeInclusive};
 
 /// Exponents of midpoints beyond ±2^28 are left to MPFR.
@@ -125,18 +124,17 @@ impl Line {
 
 /// What the columns of a k×n matrix hold.
 pub(super) fn columns<'a>(n: usize, k: usize, right: &(impl Fn(usize, usize) -> Option<&'a Ball> + Sync)) -> Vec<Line> {
-    let none = || vec![Line::EMPTY; n];
-    (0..k)
-        .into_par_iter()
-        .with_min_len(k.div_ceil(16).max(16))
-        .fold(none, |mut lines, l| {
+    let rows = k.div_ceil(16).max(16);
+    let mut parts = parallel::map(k.div_ceil(rows), 1, |p| {
+        let mut lines = vec![Line::EMPTY; n];
+        for l in p * rows..k.min((p + 1) * rows) {
             lines.iter_mut().enumerate().for_each(|(j, line)| right(l, j).into_iter().for_each(|b| line.see(b)));
-            lines
-        })
-        .reduce(none, |mut a, b| {
-            a.iter_mut().zip(&b).for_each(|(a, b)| a.merge(b));
-            a
-        })
+        }
+        lines
+    });
+    let mut all = parts.pop().unwrap_or_else(|| vec![Line::EMPTY; n]);
+    parts.iter().for_each(|part| all.iter_mut().zip(part).for_each(|(a, b)| a.merge(b)));
+    all
 }
 
 /// All rows of A, or all columns of B, in the order in which they are worked on.
