@@ -17,6 +17,8 @@ pub(super) struct Line {
     pub top: i64,
     /// Midpoints are multiples of 2^low.
     low: i64,
+    /// Every ball reaches 2^(least−1): by its midpoint, or by its radius.
+    least: i64,
     /// The largest radius.
     rad: Mag,
     /// Is it none of ours: ∞ or NaN somewhere, or exponents too far out or too far apart?
@@ -39,6 +41,7 @@ impl Line {
     const EMPTY: Line = Line {
         top: i64::MIN,
         low: i64::MAX,
+        least: i64::MAX,
         rad: Mag::ZERO,
         wild: false,
         digits: 0,
@@ -59,6 +62,8 @@ impl Line {
     fn see(&mut self, b: &Ball) {
         if let Some((top, low)) = digits::span(&b.mid) {
             (self.top, self.low) = (self.top.max(top), self.low.min(low));
+            let reach = if b.rad.is_zero() || !b.rad.is_finite() { top } else { top.max(digits::exponent(b.rad)) };
+            self.least = self.least.min(reach);
             self.wild |= top.abs() > FAR;
         } else {
             self.wild |= !b.mid.is_zero();
@@ -69,6 +74,7 @@ impl Line {
 
     fn merge(&mut self, o: &Line) {
         (self.top, self.low) = (self.top.max(o.top), self.low.min(o.low));
+        self.least = self.least.min(o.least);
         self.rad = self.rad.max(o.rad);
         self.wild |= o.wild;
     }
@@ -83,11 +89,12 @@ impl Line {
     }
 
     /// The line with digits of `beta` bits, `most` of them where its balls aren't exact anyway. Exact
-    /// lines are kept whole; those over more than twice that are none of ours: what their large entries
-    /// lose would drown the small ones.
+    /// lines are kept whole, if that takes no more than twice as many. Of the others those are none of ours
+    /// in which a small entry would lose all of its digits: what the large ones lose would drown it.
     fn sliced(mut self, beta: u32, most: usize) -> Line {
         let need = self.need(beta);
-        self.wild |= need > 2 * most;
+        let far = if self.is_exact() { need > 2 * most } else { self.top - self.least > i64::from(beta) * most as i64 };
+        self.wild |= need > 0 && far;
         self.digits = if self.wild {
             0
         } else if self.is_exact() {
