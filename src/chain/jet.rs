@@ -24,11 +24,13 @@ pub struct Jet {
 
 impl Jet {
     /// A value that doesn't move.
+    #[inline]
     pub const fn still(value: f64) -> Jet {
         Jet { value, live: false, lanes: [0.0; LANES] }
     }
 
     /// value, and Σ factor·derivatives over some jets.
+    #[inline]
     fn moving(value: f64, parts: &[(f64, &Jet)]) -> Jet {
         let mut y = Jet::still(value);
         for (f, j) in parts {

@@ -6,15 +6,19 @@
 //! largest entry needs no union over entries: the entry with the largest scale is one fixed entry.
 //! With random signs instead, whose variance is 1, the root mean square estimates √Σ(G_k m_k)².
 
-use super::jet::LANES;
+use super::jet::{Jet, LANES};
 use super::propagate::Table;
 use super::sources::{Site, Sources};
-use crate::ir::{LeafKind, ValueId, elements};
+use crate::ir::{Array, LeafKind, ValueId, elements};
 use crate::num::{Mag, parallel};
 use std::collections::BTreeMap;
 
-/// Draws: a multiple of [`LANES`].
-pub const DRAWS: usize = 13 * LANES;
+/// Draws of a sum of magnitudes: a multiple of [`LANES`]. κ is about 2.3 then for some dozens of tensors;
+/// three times as many would make it 1.6.
+pub const DRAWS: usize = 4 * LANES;
+
+/// Draws of a root of a sum of squares.
+const SQUARES: usize = 2 * LANES;
 
 /// Probability that some tensor's figure is too low.
 pub const FAILURE: f64 = 1e-3;
@@ -33,11 +37,13 @@ struct Stream(u64);
 
 impl Stream {
     /// The stream of entry `i` of source `k` in a pass.
+    #[inline]
     fn new(seed: u64, k: usize, i: usize, pass: usize) -> Stream {
         let place = [k, i, pass].into_iter().fold(Stream(seed), |s, x| Stream(Stream(s.0 ^ x as u64).bits()));
         Stream(place.0)
     }
 
+    #[inline]
     fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -46,6 +52,7 @@ impl Stream {
     }
 
     /// x/y of a point drawn from the unit disc: a Cauchy draw, without an elementary function.
+    #[inline]
     fn cauchy(&mut self) -> f64 {
         loop {
             let bits = self.bits();
@@ -100,23 +107,31 @@ fn gather(
     table: &Table,
     sources: &Sources,
     size: impl Fn(usize) -> Vec<Mag> + Sync,
-    (seed, draw): (u64, Draw),
+    (seed, draw, draws): (u64, Draw, usize),
     each: impl Fn(&[f64; LANES]) -> f64 + Sync,
 ) -> Vec<(ValueId, Vec<f64>)> {
     let index: BTreeMap<Site, usize> = sources.list.iter().enumerate().map(|(k, s)| (s.site, k)).collect();
     let sizes: Vec<Vec<Mag>> = (0..sources.list.len()).map(&size).collect();
     let mut sums: Vec<(ValueId, Vec<f64>)> =
         parameters(table).into_iter().map(|v| (v, vec![0.0; elements(table.graph.shape(v))])).collect();
-    for pass in 0..DRAWS / LANES {
-        let moves = table.sweep(|site| {
-            let &k = index.get(&site)?;
-            let live: Vec<usize> = (0..sizes[k].len()).filter(|&i| !sizes[k][i].is_zero()).collect();
-            let lanes = |i: usize| (i, draw.lanes(Stream::new(seed, k, i, pass), sizes[k][i].get()));
-            Some(parallel::map(live.len(), 256, |at| lanes(live[at])))
+    // some sweeps at a time, added up in order
+    let passes: Vec<usize> = (0..draws / LANES).collect();
+    for group in passes.chunks(rayon::current_num_threads().max(1)) {
+        let swept = parallel::map(group.len(), 1, |at| {
+            let moves = table.sweep(|site| {
+                let &k = index.get(&site)?;
+                let live: Vec<usize> = (0..sizes[k].len()).filter(|&i| !sizes[k][i].is_zero()).collect();
+                let lanes = |i: usize| (i, draw.lanes(Stream::new(seed, k, i, group[at]), sizes[k][i].get()));
+                Some(parallel::map(live.len(), 256, |at| lanes(live[at])))
+            });
+            let of = |m: &Array<Jet>| parallel::map(m.data.len(), 256, |i| each(&m.data[i].lanes));
+            sums.iter().map(|(v, _)| moves.cotangents[v.index()].as_ref().map(of)).collect::<Vec<_>>()
         });
-        for (v, sum) in &mut sums {
-            let Some(moved) = &moves.cotangents[v.index()] else { continue };
-            parallel::each(sum, 256, |i, s| *s += each(&moved.data[i].lanes));
+        for moved in swept {
+            for ((_, sum), moved) in sums.iter_mut().zip(moved) {
+                let Some(moved) = moved else { continue };
+                sum.iter_mut().zip(moved).for_each(|(s, m)| *s += m);
+            }
         }
     }
     sums
@@ -124,7 +139,7 @@ fn gather(
 
 /// Estimates Σ|G|m for all parameters, m as `size` says.
 pub fn probe(table: &Table, sources: &Sources, size: impl Fn(usize) -> Vec<Mag> + Sync, seed: u64) -> Probes {
-    let logs = gather(table, sources, size, (seed, Draw::Cauchy), log_of_all);
+    let logs = gather(table, sources, size, (seed, Draw::Cauchy, DRAWS), log_of_all);
     let kappa = factor(DRAWS, FAILURE / logs.len().max(1) as f64);
     let magnitude = logs.into_iter().map(|(v, sums)| {
         // an entry that nothing reaches keeps the sum 0 it started with, one that never moves has no error
@@ -142,11 +157,11 @@ pub fn spread(
     size: impl Fn(usize) -> Vec<Mag> + Sync,
     seed: u64,
 ) -> BTreeMap<ValueId, f64> {
-    let squares = gather(table, sources, size, (!seed, Draw::Sign), |t| t.iter().map(|t| t * t).sum());
+    let squares = gather(table, sources, size, (!seed, Draw::Sign, SQUARES), |t| t.iter().map(|t| t * t).sum());
     let six = |(v, sums): (ValueId, Vec<f64>)| {
         let top = largest(sums.iter().copied()).unwrap_or(0.0);
-        // a quarter more for the estimate's own scatter
-        (v, 6.0 * 1.25 * (top / DRAWS as f64 / 3.0).sqrt())
+        // two standard deviations of the estimate more
+        (v, 6.0 * 1.25 * (top / SQUARES as f64 / 3.0).sqrt())
     };
     squares.into_iter().map(six).collect()
 }

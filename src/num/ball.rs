@@ -70,8 +70,26 @@ impl Ball {
         Interval::new(lo, hi).widen(self.rad)
     }
 
+    /// [lower, upper] bounds of |x|.
+    pub fn mags(&self) -> (f64, f64) {
+        // |mid| lies within an ulp of its nearest binary64 number
+        let near = self.mid.to_f64().abs();
+        let lo = Mag::sub_below(near.next_down().max(0.0), self.rad).max(0.0);
+        (lo, (Mag::of(near.next_up()) + self.rad).get())
+    }
+
     /// [lower, upper] bounds of |x − a| for a binary64 number a.
     pub fn distance(&self, a: f64) -> (f64, Mag) {
+        // In binary64, where what it rounds is far below the distance: mid and the difference by a little over
+        // 2^−53 of themselves.
+        let near = self.mid.to_f64();
+        let d = (near - a).abs();
+        if near.is_normal() && d.is_normal() {
+            let err = self.rad + (Mag::of(near) + Mag::of(d)) * Mag::exp2(-52);
+            if err.get() <= d * 1e-6 {
+                return (Mag::sub_below(d, err).max(0.0), Mag::of(d) + err);
+            }
+        }
         let d = Float::with_val(self.mid.prec().max(53) + 64, &self.mid - a);
         let (lo, hi) = (d.clone().abs().to_f64_round(Round::Down), d.abs().to_f64_round(Round::Up));
         let slack = size(&self.mid).max(Mag::of(a)) * Mag::exp2(-i64::from(self.mid.prec().max(53) + 62));

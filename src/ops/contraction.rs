@@ -79,6 +79,23 @@ impl Product {
         c
     }
 
+    /// Enclosures of the product of these very numbers: one binary64 product, and its error bound.
+    // products of binary32 numbers are exact in binary64, their sum errs by k·2^−53·Σ|ab| at most
+    pub fn wide(&self, a: &[f32], b: &[f32]) -> Vec<Interval> {
+        let Product { batch, m, n, k, .. } = *self;
+        let wide = |x: &[f32]| super::map(x.len(), |i| f64::from(x[i]));
+        let mags = |x: &[f32]| super::map(x.len(), |i| Mag::of_f32(x[i]));
+        let total = self.magnitudes(&mags(a), &mags(b));
+        let (a, b) = (wide(a), wide(b));
+        let mut mid = Vec::with_capacity(batch * m * n);
+        for i in 0..batch {
+            let (a, b) = (&a[i * m * k..(i + 1) * m * k], &b[i * k * n..(i + 1) * k * n]);
+            mid.extend(matmul_f64(self.left.view(a), self.right.view(b), m, n, k));
+        }
+        let unit = Mag::count(k) * Mag::exp2(-53);
+        super::map(mid.len(), |i| Interval::point(mid[i]).widen(unit * total[i]))
+    }
+
     /// Σ|a||b| rounded up.
     fn magnitudes(&self, a: &[Mag], b: &[Mag]) -> Vec<Mag> {
         let Product { batch, m, n, k, .. } = *self;

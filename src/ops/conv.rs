@@ -30,7 +30,7 @@ use super::contraction::{Bias, Factor, Layout, Product};
 use super::gather::{sum_bound, sum_error, sum_range};
 use super::{Approx, Bound, PerOperand, RevNode, map, map_rows};
 use crate::ir::{Array, Shaped, Tensor, elements};
-use crate::num::{Arith, Interval, Mag, reduce};
+use crate::num::{Arith, Interval, Mag, parallel, reduce};
 
 /// Convolution.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,6 +114,72 @@ impl Conv {
     }
 }
 
+impl Conv {
+    /// y without its bias, by any way of making a product.
+    fn forward_by<T: Copy + Send>(
+        &self,
+        x: &[&Tensor],
+        product: impl Fn(&Product, &[f32], &[f32]) -> Vec<T> + Sync,
+    ) -> Vec<T> {
+        let s = self.sizes(&x[0].shape, &x[1].shape);
+        let taps = self.taps(&s, false);
+        let group = |g| product(&s.forward(), s.group(&x[1].data, g), &s.unfold_input(&x[0].data, 0.0, &taps, g));
+        s.to_output(&map_rows(s.groups, group))
+    }
+
+    /// The cotangents of input and kernel, by any way of making a product.
+    fn vjp_by<T: Copy + Send>(
+        &self,
+        x: &[&Tensor],
+        ybar: &Tensor,
+        wanted: &[bool],
+        product: impl Fn(&Product, &[f32], &[f32]) -> Vec<T> + Sync,
+    ) -> PerOperand<Vec<T>> {
+        let s = self.sizes(&x[0].shape, &x[1].shape);
+        let input = || {
+            let taps = self.taps(&s, true);
+            let group = |g| {
+                let w = by_input_channel(s.group(&x[1].data, g), s.cout, s.cin, s.nk());
+                product(&s.input_gradient(), &w, &s.unfold_output(&ybar.data, 0.0, &taps, g))
+            };
+            s.to_input(&map_rows(s.groups, group))
+        };
+        let kernel = || {
+            let taps = self.taps(&s, false);
+            let group = |g| {
+                let y = s.output_rows(&ybar.data, g);
+                product(&s.kernel_gradient(), &y, &s.unfold_input(&x[0].data, 0.0, &taps, g))
+            };
+            map_rows(s.groups, group).concat()
+        };
+        vec![wanted[0].then(input), wanted[1].then(kernel)]
+    }
+
+    /// Enclosures of what this run's operands make.
+    pub(super) fn forward_wide(&self, x: &[&Tensor]) -> Vec<Interval> {
+        let s = self.sizes(&x[0].shape, &x[1].shape);
+        let y = self.forward_by(x, Product::wide);
+        let (channels, space) = (s.groups * s.cout, s.nout());
+        match x.get(2) {
+            Some(b) => map(y.len(), |i| y[i].add(Interval::point(f64::from(b.data[i / space % channels])))),
+            None => y,
+        }
+    }
+
+    /// Enclosures of what this run's operands and cotangent make.
+    pub(super) fn vjp_wide(&self, x: &[&Tensor], ybar: &Tensor, wanted: &[bool]) -> PerOperand<Vec<Interval>> {
+        let s = self.sizes(&x[0].shape, &x[1].shape);
+        let bias = || {
+            let one =
+                |o: usize| s.of_channel(o).fold(Interval::ZERO, |b, i| b.add(Interval::point(f64::from(ybar.data[i]))));
+            map_rows(s.groups * s.cout, one)
+        };
+        let mut out = self.vjp_by(x, ybar, wanted, Product::wide);
+        out.extend(wanted.get(2).map(|&w| w.then(bias)));
+        out
+    }
+}
+
 /// No source position: an exact zero.
 const NOTHING: u32 = u32::MAX;
 
@@ -127,16 +193,20 @@ fn unfold<T: Copy + Send + Sync>(
     targets: usize,
 ) -> Vec<T> {
     let offsets = taps.len() / targets.max(1);
-    super::flat_rows(per_group * offsets, |row| {
+    let mut out = vec![zero; per_group * offsets * batch * targets];
+    parallel::chunks(&mut out, targets, (1 << 12) / targets.max(1) + 1, |at, line| {
+        let (row, n) = (at / batch, at % batch);
         let (c, k) = (g * per_group + row / offsets, row % offsets);
-        let tap = &taps[k * targets..(k + 1) * targets];
-        (0..batch)
-            .flat_map(|n| {
-                let image = &x[(n * channels + c) * space..][..space];
-                tap.iter().map(move |&t| if t == NOTHING { zero } else { image[t as usize] })
-            })
-            .collect()
-    })
+        let image = &x[(n * channels + c) * space..][..space];
+        let tap = &taps[k * targets..][..targets];
+        for (y, &t) in line.iter_mut().zip(tap) {
+            // what is `NOTHING` lies beyond every image, and stays zero
+            if let Some(&x) = image.get(t as usize) {
+                *y = x;
+            }
+        }
+    });
+    out
 }
 
 /// The channels of group `g` as rows, columns (image, position).
@@ -423,9 +493,7 @@ impl RevNode for Conv {
 
     fn forward_runtime(&self, x: &[&Tensor]) -> Tensor {
         let s = self.sizes(&x[0].shape, &x[1].shape);
-        let taps = self.taps(&s, false);
-        let group = |g| s.forward().runtime(s.group(&x[1].data, g), &s.unfold_input(&x[0].data, 0.0, &taps, g));
-        let mut data = s.to_output(&map_rows(s.groups, group));
+        let mut data = self.forward_by(x, Product::runtime);
         if let Some(b) = x.get(2) {
             let (channels, space) = (s.groups * s.cout, s.nout());
             data = map(data.len(), |i| data[i] + b.data[i / space % channels]);
@@ -435,27 +503,12 @@ impl RevNode for Conv {
 
     fn vjp_runtime(&self, x: &[&Tensor], _: &Tensor, ybar: &Tensor, wanted: &[bool]) -> PerOperand<Tensor> {
         let s = self.sizes(&x[0].shape, &x[1].shape);
-        let input = || {
-            let taps = self.taps(&s, true);
-            let group = |g| {
-                let w = by_input_channel(s.group(&x[1].data, g), s.cout, s.cin, s.nk());
-                s.input_gradient().runtime(&w, &s.unfold_output(&ybar.data, 0.0, &taps, g))
-            };
-            Array::new(x[0].shape.clone(), s.to_input(&map_rows(s.groups, group)))
-        };
-        let kernel = || {
-            let taps = self.taps(&s, false);
-            let group = |g| {
-                let y = s.output_rows(&ybar.data, g);
-                s.kernel_gradient().runtime(&y, &s.unfold_input(&x[0].data, 0.0, &taps, g))
-            };
-            Array::new(x[1].shape.clone(), map_rows(s.groups, group).concat())
-        };
         let bias = || {
             let one = |o: usize| reduce::sum(&s.of_channel(o).map(|i| ybar.data[i]).collect::<Vec<f32>>());
             Array::new(vec![s.groups * s.cout], map_rows(s.groups * s.cout, one))
         };
-        let mut out = vec![wanted[0].then(input), wanted[1].then(kernel)];
+        let made = self.vjp_by(x, ybar, wanted, Product::runtime).into_iter().zip(x);
+        let mut out: PerOperand<Tensor> = made.map(|(d, x)| Some(Array::new(x.shape.clone(), d?))).collect();
         out.extend(wanted.get(2).map(|&w| w.then(bias)));
         out
     }

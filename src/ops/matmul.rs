@@ -81,6 +81,46 @@ impl MatMul {
         Product { batch: s.batch, m: s.m, n: s.n, k: s.k, left: self.left(s), right: self.right(s) }
     }
 
+    /// Y without its bias, by any way of making a product.
+    fn forward_by<T>(&self, x: &[&Tensor], product: impl Fn(&Product, &[f32], &[f32]) -> Vec<T>) -> Vec<T> {
+        let s = self.sizes(&x[0].shape, &x[1].shape);
+        product(&self.forward(s), &x[0].data, &x[1].data)
+    }
+
+    /// The cotangents of A and B, by any way of making a product.
+    fn vjp_by<T>(
+        &self,
+        x: &[&Tensor],
+        ybar: &Tensor,
+        wanted: &[bool],
+        product: impl Fn(&Product, &[f32], &[f32]) -> Vec<T>,
+    ) -> PerOperand<Vec<T>> {
+        let s = self.sizes(&x[0].shape, &x[1].shape);
+        let one = |operand: usize| {
+            let (p, y_first) = self.backward(s, operand);
+            let other = &x[1 - operand].data;
+            if y_first { product(&p, &ybar.data, other) } else { product(&p, other, &ybar.data) }
+        };
+        (0..2).map(|o| wanted[o].then(|| one(o))).collect()
+    }
+
+    /// Enclosures of what this run's operands make.
+    pub(super) fn forward_wide(&self, x: &[&Tensor]) -> Vec<Interval> {
+        let y = self.forward_by(x, Product::wide);
+        match x.get(2) {
+            Some(c) => map(y.len(), |i| y[i].add(Interval::point(f64::from(c.data[i])))),
+            None => y,
+        }
+    }
+
+    /// Enclosures of what this run's operands and cotangent make.
+    pub(super) fn vjp_wide(&self, x: &[&Tensor], ybar: &Tensor, wanted: &[bool]) -> PerOperand<Vec<Interval>> {
+        let mut out = self.vjp_by(x, ybar, wanted, Product::wide);
+        let same = || map(ybar.data.len(), |i| Interval::point(f64::from(ybar.data[i])));
+        out.extend(wanted.get(2).map(|&w| w.then(same)));
+        out
+    }
+
     /// The product that gives the cotangent of operand 0 or 1, and whether Ȳ is its left factor.
     fn backward(&self, s: Sizes, operand: usize) -> (Product, bool) {
         let Sizes { batch, m, n, k } = s;
@@ -171,7 +211,7 @@ impl RevNode for MatMul {
 
     fn forward_runtime(&self, x: &[&Tensor]) -> Tensor {
         let s = self.sizes(&x[0].shape, &x[1].shape);
-        let mut data = self.forward(s).runtime(&x[0].data, &x[1].data);
+        let mut data = self.forward_by(x, Product::runtime);
         if let Some(c) = x.get(2) {
             data = map(data.len(), |i| data[i] + c.data[i]);
         }
@@ -179,14 +219,8 @@ impl RevNode for MatMul {
     }
 
     fn vjp_runtime(&self, x: &[&Tensor], _: &Tensor, ybar: &Tensor, wanted: &[bool]) -> PerOperand<Tensor> {
-        let s = self.sizes(&x[0].shape, &x[1].shape);
-        let one = |operand: usize| {
-            let (p, y_first) = self.backward(s, operand);
-            let other = &x[1 - operand].data;
-            let data = if y_first { p.runtime(&ybar.data, other) } else { p.runtime(other, &ybar.data) };
-            Array::new(x[operand].shape.clone(), data)
-        };
-        let mut out: PerOperand<Tensor> = (0..2).map(|o| wanted[o].then(|| one(o))).collect();
+        let made = self.vjp_by(x, ybar, wanted, Product::runtime).into_iter().zip(x);
+        let mut out: PerOperand<Tensor> = made.map(|(d, x)| Some(Array::new(x.shape.clone(), d?))).collect();
         out.extend(wanted.get(2).map(|&w| w.then(|| ybar.clone())));
         out
     }

@@ -186,6 +186,25 @@ impl Op {
         }
     }
 
+    /// Enclosures of what a contraction makes of these very operands; `None` for other primitives, whose
+    /// definitions are evaluated entry by entry.
+    pub fn forward_wide(&self, x: &[&Tensor]) -> Option<Vec<Interval>> {
+        match self {
+            Op::MatMul(p) => Some(p.forward_wide(x)),
+            Op::Conv(p) => Some(p.forward_wide(x)),
+            _ => None,
+        }
+    }
+
+    /// As [`Op::forward_wide`], of the cotangents.
+    pub fn vjp_wide(&self, x: &[&Tensor], ybar: &Tensor, wanted: &[bool]) -> Option<PerOperand<Vec<Interval>>> {
+        match self {
+            Op::MatMul(p) => Some(p.vjp_wide(x, ybar, wanted)),
+            Op::Conv(p) => Some(p.vjp_wide(x, ybar, wanted)),
+            _ => None,
+        }
+    }
+
     /// Gates of this node whose branch may differ between spec and covered runs.
     pub fn undecided(&self, x: &[Approx], y: &Approx) -> Vec<u32> {
         match self {

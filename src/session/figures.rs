@@ -3,8 +3,7 @@
 use crate::certificate::{Enclosure, Exact as Number, Histogram, Num, WorstEntry};
 use crate::ir::Array;
 use crate::num::format::BINARY32;
-use crate::num::{Ball, Interval, Mag};
-use rug::float::Round;
+use crate::num::{Ball, Interval, Mag, parallel};
 
 /// Error of a tensor, entry by entry, and what follows from it.
 #[derive(Clone, Debug)]
@@ -54,13 +53,13 @@ pub fn of_balls(run: &[f32], spec: Option<&Array<Ball>>) -> TensorFigures {
     let wide = |i: usize| f64::from(run[i]);
     match spec {
         None => of_intervals(run, &vec![Interval::ZERO; run.len()]),
-        Some(balls) => collect(
-            (0..run.len()).map(wide),
-            balls.data.iter().enumerate().map(|(i, b)| {
-                let lo = Mag::sub_below(b.mid.clone().abs().to_f64_round(Round::Down), b.rad).max(0.0);
-                ((lo, b.mag().get()), b.distance(wide(i)))
-            }),
-        ),
+        Some(balls) => {
+            let one = |i: usize| {
+                let b = &balls.data[i];
+                (b.mags(), b.distance(wide(i)))
+            };
+            collect((0..run.len()).map(wide), parallel::map(run.len(), 256, one).into_iter())
+        }
     }
 }
 
