@@ -73,6 +73,7 @@ impl<'a> Evidence<'a> {
             spec: &self.exact.values[i],
             eps: errors,
             centre,
+            measured: false,
             gates: &self.exact.gates[i],
         }
     }
@@ -113,12 +114,13 @@ pub fn eval_with(
     for (k, n) in graph.nodes().iter().enumerate() {
         let v = graph.node_id(k);
         let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, &errors[o.index()].eps, centre)).collect();
-        let mut b = n.op.forward_bound(&x, &e.value(v, &[], centre));
+        let y = Approx { measured: measured.is_some(), ..e.value(v, &[], centre) };
+        let mut b = n.op.forward_bound(&x, &y);
         if let Some(m) = measured {
             b.local = m.forward[k].clone();
         }
         let peak = b.peak;
-        let undecided = n.op.undecided(&x, &e.value(v, &[], centre));
+        let undecided = n.op.undecided(&x, &y);
         errors.push(Errors { undecided, ..checked(Errors::of(b), peak, &e.exact.values[v.index()], centre) });
     }
     errors
@@ -152,7 +154,8 @@ pub fn one_step(e: Evidence, seeds: &[Seed], wanted: &[bool], centre: Centre) ->
             let run = e.cotangents.total[v.index()].as_ref().expect("the run has a cotangent where bounds have one");
             let spec = e.exact.cotangents[v.index()].as_deref().expect("and so has the spec");
             let eps = seen(&run.data, spec);
-            let ybar = Approx { shape: &run.shape, run: &run.data, spec, eps: &eps, centre, gates: &[] };
+            let ybar =
+                Approx { shape: &run.shape, run: &run.data, spec, eps: &eps, centre, measured: false, gates: &[] };
             let out = n.op.vjp_bound(&x, &y, &ybar, want);
             Ok::<_, Infallible>(out.into_iter().map(|b| b.map(Errors::of)).collect())
         },
@@ -218,7 +221,15 @@ pub fn backprop_with(
             let y = e.value(v, &forward[v.index()].eps, centre);
             let run = e.cotangents.total[v.index()].as_ref().expect("the run has a cotangent where bounds have one");
             let spec = e.exact.cotangents[v.index()].as_deref().expect("and so has the spec");
-            let ybar = Approx { shape: &run.shape, run: &run.data, spec, eps: &errors.eps, centre, gates: &[] };
+            let ybar = Approx {
+                shape: &run.shape,
+                run: &run.data,
+                spec,
+                eps: &errors.eps,
+                centre,
+                measured: measured.is_some(),
+                gates: &[],
+            };
             let out = n.op.vjp_bound(&x, &y, &ybar, want);
             Ok::<_, Infallible>(
                 out.into_iter()

@@ -26,6 +26,8 @@ pub struct Approx<'a> {
     pub eps: &'a [Mag],
     /// Which runs are covered.
     pub centre: Centre,
+    /// Is the local part of the bound measured elsewhere? Then any that is cheap will do.
+    pub measured: bool,
     /// The spec's branch at every gate of the node that made this value (see [`super::Op::gates`]);
     /// empty where there is none.
     pub gates: &'a [u32],
@@ -48,6 +50,11 @@ impl Approx<'_> {
     /// Does the bound cover this run only?
     pub fn run_only(&self) -> bool {
         self.centre == Centre::Run
+    }
+
+    /// Is the local part of a bound of this run asked for?
+    pub fn replayed(&self) -> bool {
+        self.run_only() && !self.measured
     }
 
     /// Bound on the centre: |x̂| of this run, or |x_S|.
@@ -92,12 +99,12 @@ impl Approx<'_> {
 
     /// [`Approx::mag`] of all entries.
     pub fn mags(&self) -> Vec<Mag> {
-        (0..self.len()).map(|i| self.mag(i)).collect()
+        super::map(self.len(), |i| self.mag(i))
     }
 
     /// [`Approx::run_mag`] of all entries.
     pub fn run_mags(&self) -> Vec<Mag> {
-        (0..self.len()).map(|i| self.run_mag(i)).collect()
+        super::map(self.len(), |i| self.run_mag(i))
     }
 
     /// Is nothing carried, because every covered run has the spec's exact values?
@@ -148,6 +155,6 @@ impl Bound {
 
     /// carried + local, per entry.
     pub fn total(&self) -> Vec<Mag> {
-        self.carried.iter().zip(&self.local).map(|(&c, &l)| c + l).collect()
+        super::map(self.carried.len(), |i| self.carried[i] + self.local[i])
     }
 }

@@ -3,7 +3,7 @@
 use super::{Approx, Bound};
 use crate::num::mag::max_of;
 use crate::num::matmul::{View, batched, matmul_f64, matmul_up, running_error};
-use crate::num::{Interval, Mag, lemma, reduce};
+use crate::num::{Interval, Mag, lemma, parallel, reduce};
 
 /// Which way a stored matrix is read.
 #[derive(Clone, Copy, Debug)]
@@ -121,29 +121,29 @@ impl Product {
 
     /// Error of the product: carried |A|E_B + E_A(|B|+E_B), and local over the recorded tree (this run: the
     /// running error) or in any order, with or without FMA; `bias` is a further term, added last by this run.
-    pub fn bound(&self, a: &Factor, b: &Factor, run_only: bool, bias: Option<&Bias>) -> Bound {
+    pub fn bound(&self, a: &Factor, b: &Factor, replayed: bool, bias: Option<&Bias>) -> Bound {
         let len = self.batch * self.m * self.n;
         let mut carried = vec![Mag::ZERO; len];
-        let mut add = |terms: Vec<Mag>| carried.iter_mut().zip(terms).for_each(|(c, t)| *c += t);
+        let mut add = |terms: Vec<Mag>| parallel::each(&mut carried, 1 << 12, |i, c| *c += terms[i]);
         if !b.is_exact() {
             add(self.magnitudes(&a.mag, &b.eps));
         }
         if !a.is_exact() {
-            let right: Vec<Mag> = b.mag.iter().zip(&b.eps).map(|(&m, &e)| m + e).collect();
+            let right = super::map(b.mag.len(), |i| b.mag[i] + b.eps[i]);
             add(self.magnitudes(&a.eps, &right));
         }
         let total = self.magnitudes(&a.run, &b.run);
-        let mut local: Vec<Mag> = total.iter().map(|&t| lemma::dot_any_order(self.k, t)).collect();
-        if run_only {
+        let mut local = super::map(len, |i| lemma::dot_any_order(self.k, total[i]));
+        if replayed {
             let running = self.running(&a.signed, &b.signed, &total);
-            for ((l, r), &t) in local.iter_mut().zip(running).zip(&total) {
-                *l = l.min(lemma::dot_tree(reduce::height(self.k), self.k, t)).min(r);
-            }
+            parallel::each(&mut local, 1 << 12, |i, l| {
+                *l = l.min(lemma::dot_tree(reduce::height(self.k), self.k, total[i])).min(running[i]);
+            });
         }
         if let Some(bias) = bias {
             for i in 0..len {
                 carried[i] += bias.eps[i];
-                local[i] = if run_only {
+                local[i] = if replayed {
                     // the tree, then one addition: u|y|
                     local[i] + bias.rounding[i]
                 } else {
@@ -160,8 +160,8 @@ impl Product {
     pub fn scale(&self, a: &[Interval], b: &[Interval], bias: Option<&[Interval]>) -> Vec<Interval> {
         let Product { batch, m, n, k, .. } = *self;
         let split = |x: &[Interval]| {
-            let mid: Vec<f64> = x.iter().map(|i| if i.mag().is_finite() { i.mid() } else { 0.0 }).collect();
-            let rad: Vec<Mag> = x.iter().zip(&mid).map(|(i, &m)| i.radius_about(m)).collect();
+            let mid = super::map(x.len(), |i| if x[i].mag().is_finite() { x[i].mid() } else { 0.0 });
+            let rad = super::map(x.len(), |i| x[i].radius_about(mid[i]));
             (mid, rad)
         };
         let ((ma, ra), (mb, rb)) = (split(a), split(b));
@@ -170,31 +170,31 @@ impl Product {
             let (a, b) = (&ma[i * m * k..(i + 1) * m * k], &mb[i * k * n..(i + 1) * k * n]);
             mid.extend(matmul_f64(self.left.view(a), self.right.view(b), m, n, k));
         }
-        let mags = |x: &[Interval]| x.iter().map(|i| i.mag()).collect::<Vec<Mag>>();
+        let mags = |x: &[Interval]| super::map(x.len(), |i| x[i].mag());
         let (xa, xb) = (mags(a), mags(b));
         let total = self.magnitudes(&xa, &xb);
         let exact = |r: &[Mag]| r.iter().all(|e| e.is_zero());
         let mut rad = vec![Mag::ZERO; mid.len()];
         if !exact(&rb) {
             // |m_A|·r_B ≤ |A|·r_B
-            rad.iter_mut().zip(self.magnitudes(&xa, &rb)).for_each(|(r, t)| *r += t);
+            let terms = self.magnitudes(&xa, &rb);
+            parallel::each(&mut rad, 1 << 12, |i, r| *r += terms[i]);
         }
         if !exact(&ra) {
-            rad.iter_mut().zip(self.magnitudes(&ra, &xb)).for_each(|(r, t)| *r += t);
+            let terms = self.magnitudes(&ra, &xb);
+            parallel::each(&mut rad, 1 << 12, |i, r| *r += terms[i]);
         }
-        (0..mid.len())
-            .map(|i| {
-                // the binary64 product of the midpoints errs by k·2^−53·Σ|ab|
-                let own = Mag::count(k + 2) * Mag::exp2(-52) * total[i];
-                match bias {
-                    None => Interval::point(mid[i]).widen(rad[i] + own + lemma::dot_any_order(k, total[i])),
-                    Some(b) => {
-                        let rounding = lemma::dot_any_order(k + 1, total[i] + b[i].mag());
-                        Interval::point(mid[i]).widen(rad[i] + own).add(b[i]).widen(rounding)
-                    }
+        super::map(mid.len(), |i| {
+            // the binary64 product of the midpoints errs by k·2^−53·Σ|ab|
+            let own = Mag::count(k + 2) * Mag::exp2(-52) * total[i];
+            match bias {
+                None => Interval::point(mid[i]).widen(rad[i] + own + lemma::dot_any_order(k, total[i])),
+                Some(b) => {
+                    let rounding = lemma::dot_any_order(k + 1, total[i] + b[i].mag());
+                    Interval::point(mid[i]).widen(rad[i] + own).add(b[i]).widen(rounding)
                 }
-            })
-            .collect()
+            }
+        })
     }
 }
 

@@ -527,7 +527,7 @@ impl RevNode for Conv {
                 eps: s.output_rows(eps, g),
                 rounding: s.output_rows(&rounding, g),
             });
-            s.forward().bound(&w, &p, y.run_only(), bias.as_ref())
+            s.forward().bound(&w, &p, y.replayed(), bias.as_ref())
         };
         gather_bounds((0..s.groups).map(group).collect(), |rows| s.to_output(rows))
     }
@@ -545,7 +545,7 @@ impl RevNode for Conv {
                 );
                 let q = g_all
                     .rearranged(|v| s.unfold_output(v, Mag::ZERO, &taps, g), |v| s.unfold_output(v, 0.0, &taps, g));
-                s.input_gradient().bound(&w, &q, ybar.run_only(), None)
+                s.input_gradient().bound(&w, &q, ybar.replayed(), None)
             };
             gather_bounds((0..s.groups).map(group).collect(), |rows| s.to_input(rows))
         };
@@ -556,7 +556,7 @@ impl RevNode for Conv {
                 let y = g_all.rearranged(|v| s.output_rows(v, g), |v| s.output_rows(v, g));
                 let p =
                     values.rearranged(|v| s.unfold_input(v, Mag::ZERO, &taps, g), |v| s.unfold_input(v, 0.0, &taps, g));
-                s.kernel_gradient().bound(&y, &p, ybar.run_only(), None)
+                s.kernel_gradient().bound(&y, &p, ybar.replayed(), None)
             };
             gather_bounds((0..s.groups).map(group).collect(), |rows| rows.concat())
         };

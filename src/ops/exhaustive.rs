@@ -338,14 +338,31 @@ fn combination(s: &Subject, run: &Run, all: &[f64], values: &[f64], eps: f64, bu
         spec: &spec_x[k],
         eps: &errors[k],
         centre: Centre::Spec,
+        measured: false,
         gates: &[],
     };
     let ax: Vec<Approx> = (0..x.len()).map(side).collect();
-    let y = |eps| Approx { shape: &out, run: &none_y, spec: &spec_y, eps, centre: Centre::Spec, gates: &gates };
+    let y = |eps| Approx {
+        shape: &out,
+        run: &none_y,
+        spec: &spec_y,
+        eps,
+        centre: Centre::Spec,
+        measured: false,
+        gates: &gates,
+    };
     let bound = op.forward_bound(&ax, &y(&[]));
     let total = bound.total();
     let g_eps = vec![Mag::of(eps); ybar.len()];
-    let g = Approx { shape: &out, run: &none_y, spec: &spec_g, eps: &g_eps, centre: Centre::Spec, gates: &[] };
+    let g = Approx {
+        shape: &out,
+        run: &none_y,
+        spec: &spec_g,
+        eps: &g_eps,
+        centre: Centre::Spec,
+        measured: false,
+        gates: &[],
+    };
     let bounds = op.vjp_bound(&ax, &y(&total), &g, &wanted);
     let range = |shape: &[usize], v: &[f64]| {
         Array::new(shape.to_vec(), v.iter().map(|&v| Interval::point(v).widen(Mag::of(eps))).collect())

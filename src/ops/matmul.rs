@@ -232,7 +232,7 @@ impl RevNode for MatMul {
             eps: c.eps.to_vec(),
             rounding: map(y.len(), |i| y.sum_rounding(i, Default::default())),
         });
-        self.forward(s).bound(&Factor::of(&x[0]), &Factor::of(&x[1]), y.run_only(), bias.as_ref())
+        self.forward(s).bound(&Factor::of(&x[0]), &Factor::of(&x[1]), y.replayed(), bias.as_ref())
     }
 
     fn vjp_bound(&self, x: &[Approx], _: &Approx, ybar: &Approx, wanted: &[bool]) -> PerOperand<Bound> {
@@ -242,7 +242,7 @@ impl RevNode for MatMul {
             let (p, y_first) = self.backward(s, operand);
             let other = Factor::of(&x[1 - operand]);
             let (left, right) = if y_first { (&g, &other) } else { (&other, &g) };
-            p.bound(left, right, ybar.run_only(), None)
+            p.bound(left, right, ybar.replayed(), None)
         };
         let mut out: PerOperand<Bound> = (0..2).map(|o| wanted[o].then(|| one(o))).collect();
         out.extend(wanted.get(2).map(|&w| w.then(|| Bound::exact(ybar.eps.to_vec()))));

@@ -395,8 +395,15 @@ impl Normalize {
         let radius: Vec<Mag> = x.iter().map(|i| i.radius_about(i.mid())).collect();
         // Every run's operands lie within `radius` of the midpoints: the bound of a run about a spec there.
         let shape = [n];
-        let about =
-            Approx { shape: &shape, run: &run, spec: &mids, eps: &radius, centre: super::Centre::Spec, gates: &[] };
+        let about = Approx {
+            shape: &shape,
+            run: &run,
+            spec: &mids,
+            eps: &radius,
+            centre: super::Centre::Spec,
+            measured: false,
+            gates: &[],
+        };
         let k = self.knowledge(&about, 0);
         let under = self.computed_floor(k.low, k.own_sigma).max(0.0);
         let y = (0..n)

@@ -43,7 +43,15 @@ struct Side {
 
 impl Side {
     fn approx(&self, centre: Centre) -> Approx<'_> {
-        Approx { shape: &self.shape, run: &self.run, spec: &self.spec, eps: &self.eps, centre, gates: &self.gates }
+        Approx {
+            shape: &self.shape,
+            run: &self.run,
+            spec: &self.spec,
+            eps: &self.eps,
+            centre,
+            measured: false,
+            gates: &self.gates,
+        }
     }
 
     /// Spec values at exactly known binary64 numbers; enclosures are points, or intervals around them.
