@@ -7,6 +7,7 @@
 # registry, into target/web, once.
 set -eu
 cd "$(dirname "$0")/.."
+. scripts/npm.sh
 
 web=${CARGO_TARGET_DIR:-target}/web
 say() { printf 'browser: %s\n' "$*" >&2; }
@@ -34,26 +35,9 @@ if [ -n "$lacking" ] && [ -n "${CERTIFY_REQUIRE_BROWSER:-}" ] && has apt-get; th
     }
 fi
 
-# fetch PACKAGE VERSION FILE SHA256: one file of an npm package, into target/web.
-fetch() {
-    kept=$web/$(basename "$3")
-    if [ -f "$kept" ] && echo "$4  $kept" | sha256sum --check --status; then return 0; fi
-    has npm || return 1
-    say "fetching $1 $2 from the npm registry"
-    rm -rf "$web/fetch"
-    mkdir -p "$web/fetch"
-    (
-        cd "$web/fetch"
-        npm pack --silent "$1@$2" </dev/null >&2 && tar -xzf ./*.tgz "package/$3"
-    ) && echo "$4  $web/fetch/package/$3" | sha256sum --check --status && mv "$web/fetch/package/$3" "$kept" ||
-        say "$1 $2 can't be had"
-    rm -rf "$web/fetch"
-    [ -f "$kept" ]
-}
-
 # Without a browser, or without Java, the one that needs it isn't fetched.
-if has chromium && has chromedriver; then fetch axe-core 4.14.1 axe.min.js 29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c || :; fi
-if has java; then fetch vnu-jar 26.9.27 build/dist/vnu.jar 22f15dd39a33bed929d2a5c0cddf5946849a647eca9272bf4d5d00bc7e7a4d47 || :; fi
+if has chromium && has chromedriver; then fetch "$web" axe-core 4.14.1 axe.min.js 29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c || :; fi
+if has java; then fetch "$web" vnu-jar 26.9.27 build/dist/vnu.jar 22f15dd39a33bed929d2a5c0cddf5946849a647eca9272bf4d5d00bc7e7a4d47 || :; fi
 
 missing=$(packages)
 [ -f "$web/axe.min.js" ] || missing="$missing axe-core"

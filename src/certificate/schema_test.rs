@@ -13,7 +13,6 @@ fn validate(root: &Value, schema: &Value, value: &Value, at: &str, seen: &mut Ve
         let known = [
             "$ref",
             "$schema",
-            "$id",
             "$defs",
             "title",
             "description",

@@ -22,6 +22,7 @@ mod mutations;
 mod node_tests;
 mod odd;
 mod samples;
+mod schemas;
 mod supply;
 #[cfg(unix)]
 mod webdriver;
