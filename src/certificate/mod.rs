@@ -6,7 +6,7 @@
 //! caller sets `date`. It is documented in `docs/certificate.md` and `docs/certificate.schema.json`.
 
 pub mod canonical;
-mod checklist;
+pub mod checklist;
 pub mod decimal;
 mod draft;
 #[cfg(test)]
@@ -51,6 +51,11 @@ impl Certificate {
         let value: serde_json::Value = serde_json::from_str(text).map_err(bad)?;
         match value.get("schema") {
             Some(serde_json::Value::String(s)) if s == SCHEMA => {}
+            Some(serde_json::Value::String(s)) if !s.starts_with("certify/certificate/") => {
+                let what = format!("the document has schema \"{s}\", and a certificate is asked for, which has \"{SCHEMA}\"");
+                let help = "a certificate is written by `certify MODEL --certificate FILE`, without --each";
+                return Err(Diagnostic::new(Code::Malformed, what).help(help));
+            }
             Some(serde_json::Value::String(s)) => {
                 return Err(Diagnostic::new(
                     Code::Malformed,

@@ -6,8 +6,9 @@ use super::args::{Check, ExtraArgs};
 use super::files::{on_stdout, standard};
 use super::progress::Spinner;
 use super::{Exit, prepare, print, request, results, say};
-use crate::certificate::{Status, decimal};
+use crate::certificate::{Enclosure, Status, decimal};
 use crate::error::printable;
+use crate::gate::check::TensorCheck;
 use crate::gate::outputs::Findings;
 use crate::gate::{self, Checked, Rename, tensors};
 use crate::session::Failure;
@@ -43,6 +44,22 @@ pub(super) fn run(args: &Check) -> Result<Exit, Failure> {
 /// Tensors that are listed one by one.
 const LISTED: usize = 20;
 
+/// The gradient that is closest to its limit, or furthest beyond it.
+fn worst(c: &Checked) -> Option<&TensorCheck> {
+    let beyond = |t: &TensorCheck| t.observed.filter(|o| o.hi() > 0.0).map_or(0.0, |o| o.hi() / t.limit.get());
+    // The first of equals.
+    c.tensors.iter().rev().filter(|t| t.observed.is_some()).max_by(|a, b| beyond(a).total_cmp(&beyond(b)))
+}
+
+/// The error: absolutely, in units of ‖g‖∞ and in digits, with the limit.
+fn figures(t: &TensorCheck) -> String {
+    let ends = |o: Enclosure| format!("[{}, {}]", decimal::down(o.lo(), 3), decimal::up(o.hi(), 3));
+    let Some(o) = t.observed else { return String::new() };
+    let rel = t.observed_rel.map_or_else(String::new, |r| format!(" = {} of ‖g‖∞", ends(r)));
+    let digits = decimal::full(t.correct_digits.get());
+    format!(": error in {}{rel}, {digits} correct digits, limit {}", ends(o), decimal::down(t.limit.get(), 3))
+}
+
 /// The result in words: what doesn't pass, with its causes, and counts.
 fn text(c: &Checked) -> String {
     let mut out = String::new();
@@ -61,19 +78,22 @@ fn text(c: &Checked) -> String {
         }
     }
     let _ = writeln!(out, "gradients    {counts}");
-    let _ = writeln!(out, "policy       {}", printable(&c.decision_rule.policy));
+    let rule = &c.decision_rule;
+    let _ = writeln!(
+        out,
+        "policy       {}: error ≤ T = {} · max(‖g‖∞, {} · the largest ‖g‖∞){}",
+        printable(&rule.policy),
+        decimal::full(rule.max_rel.get()),
+        decimal::full(rule.floor.get()),
+        if rule.limits.is_empty() { "" } else { ", or as its rules say" }
+    );
+    if let Some(t) = worst(c) {
+        let _ = writeln!(out, "worst        \"{}\"{}", printable(&t.name), figures(t));
+    }
     let bad: Vec<_> = c.tensors.iter().filter(|t| t.verdict != Status::Pass).collect();
     for t in bad.iter().take(LISTED) {
         let word = if t.verdict == Status::Fail { "fail" } else { "undecided" };
-        let error = t.observed.map_or_else(String::new, |o| {
-            format!(
-                ": error in [{}, {}], limit {}",
-                decimal::down(o.lo(), 3),
-                decimal::up(o.hi(), 3),
-                decimal::down(t.limit.get(), 3)
-            )
-        });
-        let _ = writeln!(out, "{word:<13}\"{}\" ({}){error}", printable(&t.name), printable(&t.op));
+        let _ = writeln!(out, "{word:<13}\"{}\" ({}){}", printable(&t.name), printable(&t.op), figures(t));
         for cause in &t.causes {
             let _ = writeln!(out, "             {}", printable(&cause.text));
         }

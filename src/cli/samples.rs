@@ -20,7 +20,7 @@ pub(super) fn run(args: &Certify) -> Result<Exit, Failure> {
     let Some(path) = &args.graph.inputs else {
         return Err(Diagnostic::new(Code::Usage, "--each needs --inputs").into());
     };
-    let batch = args.batch.map_or(1, |b| usize::try_from(b).unwrap_or(usize::MAX));
+    let batch = args.batch.map(|b| usize::try_from(b).unwrap_or(usize::MAX));
     let spinner = Spinner::new(&args.run);
     let set = samples::certify(&request, path, batch, args.shard, &spinner)?;
     drop(spinner);

@@ -56,7 +56,7 @@ pub fn of_values(name: &str, given: &GivenTensor, c: &Compared, context: &Contex
         let at = index_of(c.worst, context.shape);
         found.push(cause(
             "not-finite",
-            format!("{nan} entries are NaN and {} infinite, the first at {at:?}", c.not_finite - nan),
+            format!("NaN entries: {nan}, infinite ones: {}, the first at {at:?}", c.not_finite - nan),
         ));
         return found;
     }
@@ -85,6 +85,12 @@ pub fn of_values(name: &str, given: &GivenTensor, c: &Compared, context: &Contex
     }
     if found.is_empty() {
         found.extend(factor(given, c, context, &explained));
+    }
+    // The pattern of errors as small as these says nothing.
+    if found.is_empty()
+        && let Some(c) = of_binary64(given, c)
+    {
+        return vec![c];
     }
     let off: Vec<usize> = (0..n).filter(|&i| c.errors[i] > context.limit).collect();
     if n > 1 && (off.len() == 1 || off.len() * 100 <= n) && !off.is_empty() {
@@ -190,7 +196,8 @@ fn factor(given: &GivenTensor, c: &Compared, context: &Context, explained: &impl
     } else if whole {
         format!("off by the factor {}{meaning}", k.round())
     } else {
-        format!("off by the factor {k:.6}{meaning}")
+        let k = if (1e-3..1e6).contains(&k.abs()) { format!("{k:.6}") } else { format!("{k:.6e}") };
+        format!("off by the factor {k}{meaning}")
     };
     Some(cause("factor", text))
 }
@@ -254,6 +261,28 @@ pub fn low_precision(given: &GivenTensor, c: &Compared) -> Option<Cause> {
     None
 }
 
+/// What a binary64 computation may differ by from the exact gradient of a graph in binary32, rightly.
+fn of_binary64(given: &GivenTensor, c: &Compared) -> Option<Cause> {
+    let rel = c.observed?.hi() / c.norm.lo();
+    if given.dtype != DType::F64 || low_precision(given, c).is_some() {
+        return None;
+    }
+    // 2^20 unit roundoffs 2^-53, then some unit roundoffs 2^-24
+    if rel <= 2f64.powi(-33) {
+        let text = format!(
+            "{rel:.1e} of ‖g‖∞ is what rounding in binary64 can add up to on the way (2^-53 = 1.1e-16 an operation): \
+             the limit asks for more than binary64 gives here"
+        );
+        return Some(cause("binary64", text));
+    }
+    let text = format!(
+        "{rel:.1e} of ‖g‖∞ is too much for roundings in binary64 and about what a constant makes that the graph holds \
+         in binary32 (2^-24 = 6e-8 a constant: √2 of a GELU, 0.01 of a LeakyRelu, epsilon): exact here is the graph \
+         with its constants as the file holds them. Compute with those, or set max_rel above this"
+    );
+    (rel <= 2f64.powi(-20)).then(|| cause("constants", text))
+}
+
 /// Causes of a tensor of another shape; `matches` tells how far entries are from the exact gradient.
 pub fn of_shape(given: &GivenTensor, shape: &[usize], spec: &[f64], limit: f64) -> Cause {
     let norm = spec.iter().fold(0.0f64, |m, x| m.max(x.abs()));
@@ -298,13 +327,23 @@ mod tests {
     }
 
     fn ids(given: Vec<f64>, dtype: DType, shape: &[usize], s: &[f64]) -> Vec<String> {
+        ids_at(given, dtype, shape, s, |c| 1e-4 * c.norm.lo())
+    }
+
+    fn ids_at(
+        given: Vec<f64>,
+        dtype: DType,
+        shape: &[usize],
+        s: &[f64],
+        limit: impl Fn(&Compared) -> f64,
+    ) -> Vec<String> {
         let balls = Array::new(shape.to_vec(), s.iter().map(|&x| Ball::exact(x)).collect());
         let given = GivenTensor { given_as: "g".into(), dtype, shape: shape.to_vec(), data: given };
         let c = with_balls(&given.data, Some(&balls));
         let others = [("other".to_string(), shape.to_vec(), spec(s.len(), 5.0))];
         let sizes = [("the batch size".to_string(), 16)];
         let context =
-            Context { shape, limit: 1e-4 * c.norm.lo(), largest: c.norm.lo(), others: &others, sizes: &sizes };
+            Context { shape, limit: limit(&c), largest: c.norm.lo(), others: &others, sizes: &sizes };
         of_values("g", &given, &c, &context).into_iter().map(|c| format!("{}: {}", c.id, c.text)).collect()
     }
 
@@ -321,7 +360,7 @@ mod tests {
             (with(&|_| 0.0), "zeroed"),
             (
                 with(&|i| if i == 7 { f64::NAN } else { s[i] }),
-                "not-finite: 1 entries are NaN and 0 infinite, the first at [1, 1]",
+                "not-finite: NaN entries: 1, infinite ones: 0, the first at [1, 1]",
             ),
             (with(&|i| 16.0 * s[i]), "factor: off by the factor 16: the batch size is 16, so that a 1/16 is missing"),
             (
@@ -335,6 +374,13 @@ mod tests {
         ] {
             let got = ids(given, DType::F32, &shape, &s);
             assert!(got.iter().any(|g| g.starts_with(want)), "{want}: {got:?}");
+        }
+        // In binary64, as near as its roundings or the graph's constants let it be.
+        for (by, want) in [(1e-12, "binary64"), (1e-9, "constants"), (1e-5, "")] {
+            let near = with(&|i| s[i] + by * 43.0 * (i as f64 - 17.5) / 18.0);
+            let limit = |c: &Compared| by * 1e-3 * c.norm.lo();
+            let got = ids_at(near, DType::F64, &shape, &s, limit);
+            assert!(got.first().map_or("", |g| g.split(':').next().unwrap()) == want, "{by}: {got:?}");
         }
         assert!(ids(spec(36, 9.0), DType::F32, &shape, &s).is_empty(), "noise has no cause that can be told");
     }

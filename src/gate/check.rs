@@ -255,7 +255,7 @@ fn document(
         tensors.push(tensor(&who, given, c, spec.as_ref(), &context, policy));
     }
     let layers = layers::compare(loaded, found, given, policy);
-    let extra = extra(loaded, given, &tensors, &all);
+    let (extra, called) = extra(loaded, given, &tensors, &all);
     let (mut warnings, _) = document::remarks(loaded);
     warnings.extend(warn(policy, &tensors, found.capped));
     let count = |s: Status| tensors.iter().filter(|t| t.verdict == s).count() as u64;
@@ -308,7 +308,7 @@ fn document(
             cap: u64::from(PRECISION_CAP),
             capped: found.capped,
         },
-        hints: hints(&tensors),
+        hints: hints(&tensors, &called),
         entry: layers::entry(&layers),
         tensors,
         layers,
@@ -411,15 +411,15 @@ fn sizes(loaded: &Loaded) -> Vec<(String, usize)> {
     all
 }
 
-/// Keys that name nothing in the model.
+/// Keys that name nothing in the model; and which of them are missing parameters: key, parameter.
 fn extra(
     loaded: &Loaded,
     given: &Given,
     tensors: &[TensorCheck],
     all: &[(String, Vec<usize>, Vec<f64>)],
-) -> Vec<Extra> {
+) -> (Vec<Extra>, Vec<(String, String)>) {
     let missing = |name: &str| tensors.iter().any(|t| t.name == name && t.given_as.is_none());
-    let mut found = Vec::new();
+    let (mut found, mut called_so) = (Vec::new(), Vec::new());
     for (name, t) in &given.tensors {
         if tensors.iter().any(|p| p.name == *name) || layers::value_of(loaded, name).is_some() {
             continue;
@@ -432,18 +432,43 @@ fn extra(
         let called = |(p, ..): &&(String, Vec<usize>, Vec<f64>)| {
             missing(p) && (p.ends_with(name.as_str()) || name.ends_with(p.as_str()) || matches(&format!("{p}*"), name))
         };
-        let cause = match (all.iter().find(like), all.iter().find(called)) {
-            (Some((p, ..)), _) => format!("its entries are those of \"{p}\", which is missing: --rename '{name}={p}'"),
-            (_, Some((p, ..))) => format!("called like \"{p}\", which is missing: --rename '{name}={p}'"),
+        let (like, called) = (all.iter().find(like), all.iter().find(called));
+        called_so.extend(like.or(called).map(|(p, ..)| (t.given_as.clone(), p.clone())));
+        let cause = match (like, called) {
+            (Some((p, ..)), _) => {
+                format!("its entries are those of \"{p}\", which is missing: --rename '{}={p}'", t.given_as)
+            }
+            (_, Some((p, ..))) => format!("called like \"{p}\", which is missing: --rename '{}={p}'", t.given_as),
             _ => "no parameter and no value of the graph has this name (a buffer, or frozen?)".into(),
         };
         found.push(Extra { name: name.clone(), cause });
     }
-    found
+    (found, called_so)
+}
+
+/// One `--rename` for all pairs of a key and the parameter that it is: they differ in how they begin.
+fn rename(called: &[(String, String)]) -> Option<String> {
+    let begin = |(key, parameter): &(String, String)| {
+        let same = key.chars().rev().zip(parameter.chars().rev()).take_while(|(a, b)| a == b);
+        let same: usize = same.map(|(c, _)| c.len_utf8()).sum();
+        // up to where a whole part of the name begins
+        let tail = &parameter[parameter.len() - same..];
+        let tail = if same == parameter.len() || same == key.len() { tail } else { &tail[tail.find(['.', '/'])?..] };
+        Some((key.strip_suffix(tail)?.to_string(), parameter.strip_suffix(tail)?.to_string()))
+    };
+    let (from, to) = begin(called.first()?)?;
+    let plain = |s: &str| !s.contains(['*', '?', '\'', '=']);
+    let all = called.len() > 1
+        && plain(&from)
+        && plain(&to)
+        && called.iter().all(|(k, p)| {
+            k.strip_prefix(from.as_str()).is_some_and(|rest| p.strip_prefix(to.as_str()) == Some(rest))
+        });
+    all.then(|| format!("--rename '{from}*={to}*'"))
 }
 
 /// What is wrong with all tensors alike.
-fn hints(tensors: &[TensorCheck]) -> Vec<Cause> {
+fn hints(tensors: &[TensorCheck], called: &[(String, String)]) -> Vec<Cause> {
     // Where the exact gradient is 0 nothing shows.
     let telling: Vec<&TensorCheck> = tensors.iter().filter(|t| t.spec_norm.lo() > 0.0).collect();
     let failed: Vec<&&TensorCheck> = telling.iter().filter(|t| t.verdict == Status::Fail).collect();
@@ -452,7 +477,8 @@ fn hints(tensors: &[TensorCheck]) -> Vec<Cause> {
         return found;
     }
     if failed.iter().all(|t| t.given_as.is_none()) {
-        found.push(cause("names", "every gradient is missing: the names differ (see --rename)"));
+        let how = rename(called).map_or_else(|| "see --rename".into(), |r| format!("try {r}"));
+        found.push(cause("names", format!("every gradient is missing: the names differ ({how})")));
         return found;
     }
     let text = |id: &str| {
@@ -488,4 +514,24 @@ fn warn(policy: &Policy, tensors: &[TensorCheck], capped: bool) -> Vec<String> {
         found.push(format!("the exact pass reached its cap of {PRECISION_CAP} bits before all was decided"));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rename;
+
+    #[test]
+    fn one_pattern_renames_what_differs_in_its_beginning() {
+        let of = |pairs: &[(&str, &str)]| {
+            rename(&pairs.iter().map(|(k, p)| ((*k).to_string(), (*p).to_string())).collect::<Vec<_>>())
+        };
+        let is = |r: &str| Some(format!("--rename '{r}'"));
+        assert_eq!(of(&[("module.a.weight", "a.weight"), ("module.a.bias", "a.bias")]), is("module.*=*"));
+        assert_eq!(of(&[("a.weight", "net.a.weight"), ("b.bias", "net.b.bias")]), is("*=net.*"));
+        assert_eq!(of(&[("old.1.weight", "net.1.weight"), ("old.2.bias", "net.2.bias")]), is("old*=net*"));
+        assert_eq!(of(&[("old.1.weight", "net.1.weight"), ("other.2.bias", "net.2.bias")]), None);
+        assert_eq!(of(&[("a", "b"), ("c", "d")]), None);
+        // é and ĩ end in the same byte, and are different letters
+        assert_eq!(of(&[("x.é", "y.ĩ"), ("x.é", "y.ĩ")]), None);
+    }
 }

@@ -141,12 +141,15 @@ impl SampleSet {
     /// E002 when it isn't one, or was changed after it was sealed.
     pub fn from_json(text: &str, file: &str) -> Result<SampleSet, Diagnostic> {
         let bad = |what: String| Diagnostic::new(Code::Malformed, what).file(file);
-        let set: SampleSet = serde_json::from_str(text).map_err(|e| {
+        let not = |e| {
             bad(format!("no certificate of samples: {e}")).help("`certify MODEL --each` with --certificate writes them")
-        })?;
-        if set.schema != SCHEMA {
-            return Err(bad(format!("the schema is \"{}\", this version reads \"{SCHEMA}\"", set.schema)));
+        };
+        let value: serde_json::Value = serde_json::from_str(text).map_err(not)?;
+        if value["schema"] != SCHEMA {
+            let what = format!("the schema is {}, and \"{SCHEMA}\" is read here", value["schema"]);
+            return Err(bad(what).help("`certify MODEL --each` with --certificate writes such documents"));
         }
+        let set: SampleSet = serde_json::from_str(text).map_err(not)?;
         if set.digest.as_deref() != Some(&digest(&set)) {
             return Err(bad("the digest isn't that of the contents".into()).help("it was changed after it was written"));
         }
@@ -235,7 +238,7 @@ fn in_short(index: usize, name: &str, c: &Certificate) -> Sample {
 pub fn certify(
     request: &Request,
     path: &Path,
-    batch: usize,
+    batch: Option<usize>,
     shard: Option<(usize, usize)>,
     progress: &dyn Progress,
 ) -> Result<SampleSet, Failure> {
@@ -317,12 +320,21 @@ fn policy(r: &DecisionRule) -> DecisionRule {
     DecisionRule { largest_norm: Num::ZERO, ..r.clone() }
 }
 
-/// The samples at a path, in order, with names.
+/// The samples at a path, in order, with names. An archive is cut into `batch` entries a sample (1 unless given)
+/// where the model leaves the size open.
 ///
 /// # Errors
 /// What can't be read, or doesn't fit the model.
-pub fn samples(path: &Path, model: &OnnxModel, batch: usize) -> Result<Vec<(String, Inputs)>, Diagnostics> {
-    if path.is_dir() { folder(path, model) } else { archive(path, model, batch) }
+pub fn samples(path: &Path, model: &OnnxModel, batch: Option<usize>) -> Result<Vec<(String, Inputs)>, Diagnostics> {
+    if !path.is_dir() {
+        return archive(path, model, batch);
+    }
+    if batch.is_some() {
+        let what = "--batch cuts up an archive, and --inputs is a directory";
+        let d = Diagnostic::new(Code::Usage, what).file(path.display().to_string());
+        return Err(d.help("each archive in the directory is a sample: leave --batch out").into());
+    }
+    folder(path, model)
 }
 
 /// A directory: every archive in it, and every directory of ONNX tensors, is a sample.
@@ -348,17 +360,18 @@ fn folder(path: &Path, model: &OnnxModel) -> Result<Vec<(String, Inputs)>, Diagn
 
 /// One archive: the first axis of its arrays is cut into blocks of the size that the model states, or of
 /// `batch`. An array with a single block belongs to every sample.
-fn archive(path: &Path, model: &OnnxModel, batch: usize) -> Result<Vec<(String, Inputs)>, Diagnostics> {
+fn archive(path: &Path, model: &OnnxModel, batch: Option<usize>) -> Result<Vec<(String, Inputs)>, Diagnostics> {
     let file = path.display().to_string();
     let bytes = crate::limits::read(path)
         .map_err(|e| Diagnostic::new(Code::Io, format!("the inputs can't be read: {e}")).file(&file))?;
     let arrays = npz::read(&bytes, &file)?;
     let mut problems = Diagnostics::default();
-    let mut blocks = Vec::new();
+    let (mut blocks, mut open) = (Vec::new(), false);
     for (name, t) in &arrays {
         let dims = model.graph.inputs.iter().find(|i| i.name == *name).and_then(|i| i.dims.as_ref());
         let stated = dims.and_then(|d| d.first()).and_then(|d| if let Dim::Size(n) = d { Some(*n) } else { None });
-        let size = stated.unwrap_or(batch);
+        let size = stated.or(batch).unwrap_or(1);
+        open |= stated.is_none();
         let scalar = dims.is_some_and(Vec::is_empty) || t.shape.is_empty();
         let length = t.shape.first().copied().unwrap_or(1);
         if scalar {
@@ -370,6 +383,13 @@ fn archive(path: &Path, model: &OnnxModel, batch: usize) -> Result<Vec<(String, 
         } else {
             blocks.push((length / size, size));
         }
+    }
+    if let Some(b) = batch
+        && !open
+    {
+        let what = format!("--batch {b}: the model leaves no first axis open");
+        let help = "leave --batch out, or export the model with a dynamic batch size";
+        problems.push(Diagnostic::new(Code::Usage, what).file(&file).help(help));
     }
     let n = blocks.iter().map(|b| b.0).max().unwrap_or(0);
     for ((name, _), (k, _)) in arrays.iter().zip(&blocks).filter(|(_, b)| b.0 != 1 && b.0 != n) {

@@ -167,8 +167,19 @@ fn archive(path: &Path) -> Result<Arrays, Diagnostics> {
     if path.extension().is_some_and(|e| e == "safetensors") {
         return Ok((safetensors(&bytes).map_err(|e| malformed(e, &file))?, hash));
     }
+    if bytes.is_empty() {
+        return Err(malformed("the file is empty".into(), &file));
+    }
     if bytes.starts_with(b"PK") {
-        return Ok((npz::read(&bytes, &file)?, hash));
+        // torch.save writes a Zip archive with a pickle in it.
+        return match npz::read(&bytes, &file) {
+            Err(_) if bytes.windows(9).take(4096).any(|w| w == b"/data.pkl") => Err(Diagnostics::from(
+                Diagnostic::new(Code::Malformed, "this is a file of torch.save, whose pickle isn't read")
+                    .file(&file)
+                    .help("write the gradients with numpy.savez or safetensors.torch.save_file"),
+            )),
+            other => Ok((other?, hash)),
+        };
     }
     let one = single(path, &bytes).map_err(|e| {
         Diagnostics::from(
