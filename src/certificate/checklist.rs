@@ -21,6 +21,13 @@ pub(super) fn checklist(c: &Certificate) -> Vec<ChecklistItem> {
     ]
 }
 
+/// Does the model's verdict rest on this line? The others inform: a policy can make some of them count, and then
+/// they count through the limits.
+pub fn decides(id: &str) -> bool {
+    ["within-limits", "agreement", "bounds-hold", "invariants", "hypotheses", "cross-checks", "negative-controls"]
+        .contains(&id)
+}
+
 fn item(id: &str, text: &str, status: Status, evidence: String, section: &str) -> ChecklistItem {
     ChecklistItem { id: id.into(), text: text.into(), status, evidence, section: section.into() }
 }

@@ -46,7 +46,7 @@ pub(super) fn tolerance(g: &Gradient) -> Tolerance {
     let between_runtimes = match any {
         // Each runtime is within its own bound of the spec: the sum. This run's own is its observed error.
         Some((rung, a)) => format!(
-            "rtol=0, atol={} between any two conforming runtimes, atol={} between one and this run ({})",
+            "rtol=0, atol={} between any two conforming runtimes, rtol=0, atol={} between one and this run ({})",
             decimal::up((a + a).get(), PASTED),
             decimal::up((a + observed).get(), PASTED),
             rung.name()

@@ -200,9 +200,14 @@ pub(super) fn identity(c: &Certificate) -> Identity {
         hashes: vec![
             pair(&cell::name(&c.model.file), cell::name(&c.model.sha256)),
             pair(&inputs, cell::name(&c.inputs.sha256)),
+            pair(
+                "this certificate, in canonical form without the key \"digest\"",
+                c.digest.as_deref().map_or_else(|| "not sealed".into(), cell::name),
+            ),
         ],
         rows: vec![
-            pair("certificate", cell::name(&c.schema)),
+            pair("schema of the certificate", cell::name(&c.schema)),
+            pair("policy", cell::name(&c.decision_rule.policy)),
             pair("producer of the model", cell::name(&c.model.producer)),
             pair("operator sets", c.model.opsets.iter().map(opset).collect::<Vec<_>>().join(", ")),
             pair("ONNX nodes", cell::count(c.model.nodes)),
@@ -210,9 +215,9 @@ pub(super) fn identity(c: &Certificate) -> Identity {
                 "parameters",
                 format!("{} in {} tensors", cell::count(c.model.parameters), cell::count(c.model.parameter_tensors)),
             ),
-            pair("leaves Γ", cell::count(c.graph.leaves)),
-            pair("primitive nodes ss", cell::count(c.graph.primitive_nodes)),
-            pair("ONNX nodes lowered", cell::count(c.graph.onnx_nodes)),
+            pair("leaves of the graph (inputs, parameters and constants)", cell::count(c.graph.leaves)),
+            pair("primitive operations", cell::count(c.graph.primitive_nodes)),
+            pair("ONNX nodes they were made from", cell::count(c.graph.onnx_nodes)),
         ],
     }
 }

@@ -25,6 +25,25 @@ pub(super) struct Head {
     pub name: &'static str,
     pub covers: &'static str,
     pub standing: &'static str,
+    pub answers: &'static str,
+}
+
+/// What a rung is good for.
+fn answers(r: Rung) -> &'static str {
+    match r {
+        Rung::Literal => "What the published recursion proves word for word, with one number per tensor: the baseline.",
+        Rung::Portable => {
+            "How far any conforming runtime can be from the exact gradient, whatever its order of summation: the \
+             tolerance for comparing runtimes."
+        }
+        Rung::Schedule => "How far this build’s order of operations can go wrong, however its operations round.",
+        Rung::Run => "What the roundings that this run made can add up to, each with its size, in the worst direction.",
+        Rung::ChainPortable => "As portable, through signed derivatives instead of magnitudes: doesn’t explode with depth.",
+        Rung::ChainSchedule => "As schedule, through signed derivatives.",
+        Rung::ChainRun => "As run, through signed derivatives.",
+        Rung::Probabilistic => "What roundings that are independent and of mean zero would give. For comparison only.",
+        Rung::Direct => "How far this run is from the exact gradient: the upper end of the observed error.",
+    }
 }
 
 struct Row {
@@ -145,7 +164,7 @@ pub(super) fn gradients(c: &Certificate) -> Gradients {
     Gradients {
         rungs: present
             .iter()
-            .map(|&r| Head { name: rung_name(r), covers: covers(r.covers()), standing: shared_standing(c, r) })
+            .map(|&r| Head { name: rung_name(r), covers: covers(r.covers()), standing: shared_standing(c, r), answers: answers(r) })
             .collect(),
         missing: missing.join(", "),
         rows: c.gradients.iter().enumerate().map(numbered).collect(),
@@ -197,7 +216,8 @@ fn row(number: usize, g: &Gradient, present: &[Rung]) -> Row {
 /// What the table has room to say of a gradient's warnings, and who is blind to it.
 fn remark(g: &Gradient) -> String {
     let mut parts: Vec<String> = Vec::new();
-    for w in &g.warnings {
+    // That a bound isn't there shows in its column.
+    for w in g.warnings.iter().filter(|w| !(w.starts_with("no ") && w.contains(" bound: "))) {
         let head = w.split([':', ';']).next().unwrap_or(w).to_string();
         if !parts.contains(&head) {
             parts.push(head);

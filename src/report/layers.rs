@@ -15,15 +15,26 @@ const BUDGETS: usize = 12;
 #[derive(Template)]
 #[template(path = "report/budget.html")]
 pub(super) struct Budget {
-    rows: Vec<BudgetRow>,
+    groups: Vec<BudgetGroup>,
     missing: bool,
     /// Are there more than are shown here?
     more: bool,
 }
 
-struct BudgetRow {
+/// The parts of one gradient's error.
+struct BudgetGroup {
+    size: usize,
+    rows: Vec<BudgetRow>,
+}
+
+/// The gradient, named in the first of its rows.
+struct BudgetHead {
     gradient: String,
     anchor: usize,
+}
+
+struct BudgetRow {
+    head: Option<BudgetHead>,
     node: String,
     op: String,
     pass: String,
@@ -37,19 +48,20 @@ pub(super) fn budget(c: &Certificate) -> Budget {
         c.gradients.iter().enumerate().filter(|(_, g)| g.budget.is_some()).collect();
     // A stable sort: the model's order among equals.
     with.sort_by(|(_, a), (_, b)| a.correct_digits.get().total_cmp(&b.correct_digits.get()));
-    let rows = with.iter().take(BUDGETS).flat_map(|&(i, g)| {
-        g.budget.iter().flatten().map(move |part| BudgetRow {
-            gradient: cell::name(&g.name),
-            anchor: i + 1,
+    let group = |&(i, g): &(usize, &Gradient)| {
+        let rows = g.budget.iter().flatten().enumerate().map(|(k, part)| BudgetRow {
+            head: (k == 0).then(|| BudgetHead { gradient: cell::name(&g.name), anchor: i + 1 }),
             node: cell::name(&part.node),
             op: cell::name(&part.op),
             pass: cell::name(&part.pass),
             error: cell::signed(part.error),
             share: cell::upper(part.share),
             bar: format!("{:.1}", part.share.get().clamp(0.0, 1.0) * 100.0),
-        })
-    });
-    Budget { rows: rows.collect(), missing: with.is_empty(), more: with.len() > BUDGETS }
+        });
+        let rows: Vec<BudgetRow> = rows.collect();
+        BudgetGroup { size: rows.len(), rows }
+    };
+    Budget { groups: with.iter().take(BUDGETS).map(group).collect(), missing: with.is_empty(), more: with.len() > BUDGETS }
 }
 
 /// One folded block per gradient.
@@ -71,11 +83,31 @@ struct Layer {
     mark: Mark,
     digits: String,
     warnings: Vec<String>,
-    recommendation: String,
-    between: String,
+    recommendation: Vec<Told>,
+    between: Vec<Told>,
     facts: Vec<Fact>,
     ladder: Vec<Step>,
     budget: String,
+}
+
+/// Words, and what follows them that can be pasted.
+struct Told {
+    before: String,
+    paste: Option<String>,
+}
+
+/// A text about tolerances, its arguments for a comparison set apart.
+fn told(text: &str) -> Vec<Told> {
+    const START: &str = "rtol=0, atol=";
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(START) {
+        let end = rest[at + START.len()..].find([' ', ',', ';']).map_or(rest.len(), |n| at + START.len() + n);
+        parts.push(Told { before: cell::prose(&rest[..at]), paste: Some(cell::prose(&rest[at..end])) });
+        rest = &rest[end..];
+    }
+    parts.push(Told { before: cell::prose(rest), paste: None });
+    parts
 }
 
 /// A line of a list of figures.
@@ -119,8 +151,8 @@ fn layer(number: usize, g: &Gradient) -> Layer {
         mark: cell::mark(g.verdict),
         digits: cell::digits(g.correct_digits),
         warnings: g.warnings.iter().map(|w| cell::prose(w)).collect(),
-        recommendation: cell::prose(&g.tolerance.recommendation),
-        between: cell::prose(&g.tolerance.between_runtimes),
+        recommendation: told(&g.tolerance.recommendation),
+        between: told(&g.tolerance.between_runtimes),
         facts: facts(g),
         ladder: g.bounds.iter().map(|(r, b)| step(g, r, b)).collect(),
         budget: budget.collect::<Vec<_>>().join("; "),

@@ -13,9 +13,6 @@ mod gradients;
 mod graph;
 mod layers;
 mod summary;
-mod terminal;
-
-pub use terminal::terminal;
 
 use askama::Template;
 use sha2::{Digest, Sha256};
@@ -61,8 +58,8 @@ const CONTENTS: [(&str, &str); 14] = [
     ("verdict", "Verdict"),
     ("scope", "Scope"),
     ("checklist", "Release checklist"),
-    ("gradients", "Gradient tolerances"),
     ("agreement", "The file's own gradients"),
+    ("gradients", "Gradient tolerances"),
     ("charts", "Charts"),
     ("budget", "Error budget"),
     ("layers", "Layers in detail"),

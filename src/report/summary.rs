@@ -3,7 +3,7 @@
 use askama::Template;
 
 use super::cell::{self, Mark};
-use crate::certificate::{Certificate, InputSource, ModelVerdict};
+use crate::certificate::{Certificate, Gradient, InputSource, ModelVerdict, Status, checklist};
 
 /// Verdict and decision rule.
 #[derive(Template)]
@@ -31,25 +31,10 @@ struct Tile {
 
 pub(super) fn verdict(c: &Certificate) -> Verdict {
     let s = &c.summary;
-    let (mark, sentence) = match c.verdict {
-        ModelVerdict::Certified => (
-            Mark { class: "pass", sign: "✓", word: "Certified" },
-            match s.gradients {
-                1 => "The gradient is within its limit.".into(),
-                n => format!("All {} gradients are within their limits.", cell::count(n)),
-            },
-        ),
-        ModelVerdict::NotCertified => (
-            Mark { class: "fail", sign: "✗", word: "Not certified" },
-            match s.fail {
-                1 => format!("1 of {} gradients exceeds its limit.", cell::count(s.gradients)),
-                n => format!("{} of {} gradients exceed their limits.", cell::count(n), cell::count(s.gradients)),
-            },
-        ),
-        ModelVerdict::Undecided => (
-            Mark { class: "open", sign: "?", word: "Undecided" },
-            "No gradient is known to exceed its limit, but the evidence is not complete.".to_string(),
-        ),
+    let mark = match c.verdict {
+        ModelVerdict::Certified => Mark { class: "pass", sign: "✓", word: "Certified" },
+        ModelVerdict::NotCertified => Mark { class: "fail", sign: "✗", word: "Not certified" },
+        ModelVerdict::Undecided => Mark { class: "open", sign: "?", word: "Undecided" },
     };
     let tiles = vec![
         Tile {
@@ -68,7 +53,7 @@ pub(super) fn verdict(c: &Certificate) -> Verdict {
     Verdict {
         mark,
         model: cell::name(&c.model.file),
-        sentence,
+        sentence: reasons(c),
         rule: sentence_case(&c.decision_rule.text),
         policy: cell::name(&c.decision_rule.policy),
         tiles,
@@ -78,6 +63,54 @@ pub(super) fn verdict(c: &Certificate) -> Verdict {
         date: c.date.as_deref().map(cell::name),
         tool: format!("{} {}", cell::name(&c.tool.name), cell::name(&c.tool.version)),
     }
+}
+
+/// What the verdict comes from, in one or a few sentences.
+fn reasons(c: &Certificate) -> String {
+    let count = |yes: &dyn Fn(&&Gradient) -> bool| c.gradients.iter().filter(yes).count() as u64;
+    let of = |n: u64, one: &str, more: &str| match (n, c.gradients.len()) {
+        (1, 1) => format!("The gradient {one}."),
+        (n, all) if n == all as u64 => format!("All {} gradients {more}.", cell::count(n)),
+        (1, all) => format!("1 of {} gradients {one}.", cell::count(all as u64)),
+        (n, all) => format!("{} of {} gradients {more}.", cell::count(n), cell::count(all as u64)),
+    };
+    let status = |g: &Gradient, s: Status| g.verdict == s && g.waiver.is_none();
+    let beyond = count(&|g| status(g, Status::Fail) && g.breaches.is_empty());
+    let breaches = count(&|g| status(g, Status::Fail) && !g.breaches.is_empty());
+    let undecided = count(&|g| status(g, Status::Undecided));
+    let waived = count(&|g| g.waiver.is_some());
+    let wrong = c.agreement.iter().filter(|a| a.verdict == Status::Fail).count() as u64;
+    let unknown = c.agreement.iter().filter(|a| a.verdict == Status::Undecided).count() as u64;
+    let failed = c.checks.iter().filter(|k| k.result == Status::Fail).count() as u64;
+    let mut told = Vec::new();
+    if beyond > 0 {
+        told.push(of(beyond, "exceeds its limit", "exceed their limits"));
+    }
+    if breaches > 0 {
+        told.push(of(breaches, "doesn’t keep what the policy asks of it", "don’t keep what the policy asks of them"));
+    }
+    if wrong > 0 {
+        told.push(format!("Of the file’s own gradients, {} are not the derivatives.", cell::count(wrong)));
+    }
+    if undecided > 0 {
+        told.push(of(undecided, "is undecided", "are undecided"));
+    }
+    if unknown > 0 {
+        told.push(format!("Of the file’s own gradients, {} are undecided.", cell::count(unknown)));
+    }
+    if failed > 0 {
+        told.push(format!("Of this tool’s own checks, {} failed.", cell::count(failed)));
+    }
+    if told.is_empty() && c.summary.pass > 0 {
+        told.push(of(c.summary.pass, "is within its limit", "are within their limits"));
+    }
+    if c.gradients.is_empty() {
+        told.push("There is no gradient to certify.".into());
+    }
+    if waived > 0 {
+        told.push(of(waived, "is not, which the policy waives", "are not, which the policy waives"));
+    }
+    told.join(" ")
 }
 
 /// The warning shown in red where the inputs are no data.
@@ -192,6 +225,8 @@ struct Line {
     mark: Mark,
     evidence: String,
     section: String,
+    /// Does the verdict rest on it?
+    counts: &'static str,
 }
 
 pub(super) fn checklist(c: &Certificate) -> Checklist {
@@ -201,6 +236,7 @@ pub(super) fn checklist(c: &Certificate) -> Checklist {
         mark: cell::mark(i.status),
         evidence: cell::name(&i.evidence),
         section: anchor(&i.section),
+        counts: if checklist::decides(&i.id) { "yes" } else { "no" },
     };
     Checklist { lines: c.checklist.iter().map(line).collect() }
 }

@@ -3,8 +3,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{render, terminal};
-use crate::certificate::{Certificate, Limits, Status, decimal, example};
+use super::render;
+use crate::certificate::{Certificate, decimal, example};
 
 /// Renders, and leaves the page under `target/report-samples/` to be looked at.
 fn page(name: &str, c: &Certificate) -> String {
@@ -212,21 +212,4 @@ fn every_number_in_the_page_is_in_the_certificate() {
             .collect();
         assert!(foreign.is_empty(), "not in the certificate: {foreign:?}");
     }
-}
-
-#[test]
-fn the_terminal_has_fifteen_lines_at_most() {
-    let mut worst = example::not_certified();
-    worst.warnings = (0..9).map(|i| format!("warning {i}")).collect();
-    worst.checks[0].result = Status::Fail;
-    worst.decide(Limits::default()).unwrap();
-    for c in [example::certified(), example::hostile(), example::empty(), worst] {
-        let text = terminal(&c);
-        assert!(text.lines().count() <= 15 && text.ends_with('\n'), "{text}");
-        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'));
-    }
-    let text = terminal(&example::certified());
-    assert!(text.starts_with("digits_cnn.onnx: certified\n  gradients   8 of 8 pass"), "{text}");
-    assert!(terminal(&example::not_certified()).contains("SYNTHETIC"));
-    assert!(terminal(&example::not_certified()).contains("net.fc1.weight: error at most"));
 }

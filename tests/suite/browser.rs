@@ -228,7 +228,16 @@ fn prints_completely(browser: &Browser, name: &str, c: &Certificate) -> usize {
             assert!(out.status.success(), "{program} fails on {}", file.display());
             String::from_utf8_lossy(&out.stdout).into_owned()
         };
-        let squeezed: String = run("pdftotext", &["-raw"]).split_whitespace().collect();
+        let text = run("pdftotext", &["-raw"]);
+        let squeezed: String = text.split_whitespace().collect();
+        // The head of the table is repeated, with all of its words.
+        let heads: Vec<String> = text.split('\x0c').map(|p| p.split_whitespace().collect()).collect();
+        let heads: Vec<&String> = heads.iter().filter(|p: &&String| p.contains("holdsfor")).collect();
+        assert!(!heads.is_empty(), "{paper}: the table of gradients is there");
+        for page in heads {
+            let whole = ["Layer", "Observed", "Correct", "Verdict"].iter().all(|h| page.contains(h));
+            assert!(whole, "{paper}: a page repeats only a part of the table's head: {page}");
+        }
         for (i, g) in c.gradients.iter().enumerate().filter(|(i, _)| i % 97 == 0 || i + 1 == c.gradients.len()) {
             // Row of the table: its number, then the layer's name.
             let row = format!("{}{}", i + 1, g.layer);
