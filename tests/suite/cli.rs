@@ -610,3 +610,24 @@ fn results_dont_depend_on_the_number_of_threads() {
         }
     }
 }
+
+/// A text word by word, with figures as "#".
+fn without_figures(text: &str) -> Vec<Vec<&str>> {
+    let plain = |w| if str::starts_with(w, |c: char| c.is_ascii_digit()) { "#" } else { w };
+    text.lines().map(|l| l.split_whitespace().map(plain).collect()).collect()
+}
+
+#[test]
+fn the_readme_shows_what_the_demo_prints() {
+    let readme = fs::read_to_string(crate_file("README.md")).expect("there is a README");
+    let (_, shown) = readme.split_once("`make demo` prints").expect("it shows the demo");
+    let shown = shown.split("```").nth(1).expect("a block").trim_start();
+    let dir = tempfile::tempdir().expect("a directory");
+    let (model, inputs) = (crate_file("models/digits_cnn.onnx"), crate_file("models/digits_cnn.inputs.npz"));
+    let run = certify(
+        dir.path(),
+        &[&model, "--inputs", &inputs, "--report", "report.html", "--certificate", "report.json"],
+    );
+    assert_eq!(run.status, 0, "{}{}", run.out, run.err);
+    assert_eq!(without_figures(shown), without_figures(&run.out), "\n{shown}\n{}", run.out);
+}
