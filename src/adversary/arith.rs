@@ -1,6 +1,6 @@
 //! [`Conforming`]: binary32 arithmetic that makes every choice which the portable rung leaves open.
 
-use crate::num::{Arith, Elementary, Pieces, Ties};
+use crate::num::{Arith, Elementary, Pieces, Steps, Ties};
 use crate::ops::Smooth;
 
 /// Where free choices are to lead.
@@ -272,6 +272,10 @@ impl Arith for Conforming {
             0.0 => 0.0,
             s => self.times(s, *ybar),
         }
+    }
+
+    fn step(&self, steps: Steps, a: &f32) -> f32 {
+        steps.at(f64::from(*a)) as f32
     }
 
     fn max(&self, xs: &[f32]) -> f32 {

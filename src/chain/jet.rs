@@ -5,7 +5,7 @@
 
 use super::products;
 use crate::num::arith::textbook;
-use crate::num::{Arith, Elementary, Pieces, Ties};
+use crate::num::{Arith, Elementary, Pieces, Steps, Ties};
 use crate::ops::Smooth;
 
 /// Directions carried at once.
@@ -147,6 +147,10 @@ impl Arith for Jets {
     fn piece_slope(&self, p: &Pieces, a: &Jet, ybar: &Jet) -> Jet {
         let slope = p.slopes[p.at(a.value)];
         Jet::moving(slope * ybar.value, &[(slope, ybar)])
+    }
+
+    fn step(&self, steps: Steps, a: &Jet) -> Jet {
+        Jet::still(steps.at(a.value))
     }
 
     fn max(&self, xs: &[Jet]) -> Jet {

@@ -6,7 +6,7 @@
 use super::jet::Jet;
 use super::products;
 use crate::num::arith::textbook;
-use crate::num::{Arith, Elementary, Mag, Pieces, Ties};
+use crate::num::{Arith, Elementary, Mag, Pieces, Steps, Ties};
 use crate::ops::Smooth;
 
 /// A value and a bound on the sum of the magnitudes that its derivative is made of.
@@ -107,6 +107,10 @@ impl Arith for Majorants {
     fn piece_slope(&self, p: &Pieces, a: &Major, ybar: &Major) -> Major {
         let slope = p.slopes[p.at(a.value)];
         Self::of(slope * ybar.value, &[(slope, ybar)])
+    }
+
+    fn step(&self, steps: Steps, a: &Major) -> Major {
+        Self::of(steps.at(a.value), &[])
     }
 
     fn max(&self, xs: &[Major]) -> Major {

@@ -96,7 +96,7 @@ fn moved(run: &Tensor, spec: &[Interval]) -> Moved {
 fn rounds(op: &Op, backward: bool) -> bool {
     match op {
         Op::Gather(_) => backward,
-        Op::Join(_) | Op::Max(_) => false,
+        Op::Join(_) | Op::Max(_) | Op::Staircase(_) => false,
         Op::Piecewise(p) => p.pieces.slopes.iter().any(|s| !matches!(s.abs(), 0.0 | 1.0)),
         _ => true,
     }

@@ -278,11 +278,12 @@ pub struct GraphArgs {
     /// Size of a dynamic dimension of synthetic inputs
     #[arg(long = "dim", value_name = "NAME=N", value_parser = size, conflicts_with = "inputs")]
     pub dims: Vec<(String, usize)>,
-    /// Cotangent of an output, for graphs without a scalar loss: "ones", or an npy file
+    /// Cotangent of an output (or of any value that a node makes), for graphs without a scalar loss:
+    /// "ones", or an npy file
     #[arg(long = "cotangent", value_name = "OUTPUT=ones|FILE.npy", value_parser = assignment)]
     pub cotangents: Vec<(String, String)>,
-    /// Append a loss: cross-entropy, nll, mse, bce-logits or sum; its target is one more input,
-    /// "labels" (integers) or "target"
+    /// Append a loss: cross-entropy, nll, mse, bce-logits or sum, of an output or of any value that a
+    /// node makes; its target is one more input, "labels" (integers) or "target"
     #[arg(long, value_name = "KIND[:OUTPUT]", conflicts_with = "cotangents")]
     pub loss: Option<Objective>,
     /// Certify these outputs as the graph computes them: gradients that are spelled out in operators

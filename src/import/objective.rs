@@ -16,7 +16,7 @@ pub const DOMAIN: &str = "certify.loss";
 pub struct Objective {
     /// Which.
     pub kind: Kind,
-    /// The output; `None`: the only one.
+    /// The output, or another value that a node makes; `None`: the only output.
     pub output: Option<String>,
 }
 
@@ -65,18 +65,23 @@ pub fn append(model: &mut OnnxModel, objective: &Objective) -> Result<(), Diagno
     }
     let outputs = &model.graph.outputs;
     let all = || outputs.iter().map(|o| format!("\"{}\"", o.name)).collect::<Vec<_>>().join(", ");
+    let made = |name: &String| model.graph.nodes.iter().any(|n| n.outputs.contains(name));
     let output = match (&objective.output, outputs.as_slice()) {
-        (Some(name), list) => list.iter().find(|o| o.name == *name).ok_or_else(|| {
-            Diagnostic::new(Code::Usage, format!("the graph has no output \"{name}\""))
-                .note(format!("its outputs are {}", all()))
-        })?,
-        (None, [one]) => one,
+        (Some(name), list) => match list.iter().find(|o| o.name == *name) {
+            Some(output) => output.clone(),
+            // any value that a node makes will do
+            None if made(name) => ValueInfo { name: name.clone(), dtype: None, dims: None },
+            None => {
+                return Err(Diagnostic::new(Code::Usage, format!("the graph has no value \"{name}\""))
+                    .note(format!("its outputs are {}", all())));
+            }
+        },
+        (None, [one]) => one.clone(),
         (None, _) => {
             let d = Diagnostic::new(Code::Usage, format!("--loss has to say of which output: {}", all()));
             return Err(d.help(format!("such as --loss cross-entropy:{}", outputs[0].name)));
         }
-    }
-    .clone();
+    };
     let free = |wanted: &str| {
         let mut name = wanted.to_string();
         while model.graph.values().any(|v| v == name) {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::model::Node;
-use crate::data::HostTensor;
+use crate::data::{DType, HostTensor};
 use crate::ir::{LeafKind, Tensor, ValueId};
 use crate::ops::RevGraph;
 
@@ -160,8 +160,9 @@ pub(crate) struct Value {
     pub source: Source,
     pub host: Option<Arc<HostTensor>>,
     pub graph: Option<ValueId>,
-    /// The graph value is 0 or 1 and stands for BOOL: a comparison of floating-point data.
-    pub truth: bool,
+    /// The graph value stands for this type, BOOL (as 0 or 1) or an integer: what comparisons, casts and
+    /// indices of maxima make of floating-point data.
+    pub held: Option<DType>,
 }
 
 /// Names of the roles that keep a float tensor from being trained, by the operand it is used as.
@@ -174,15 +175,27 @@ pub(crate) fn role(op: &str, operand: usize) -> Option<&'static str> {
     })
 }
 
+/// Operands that are weights as a rule.
+pub(crate) fn weight(op: &str, operand: usize) -> bool {
+    match op {
+        "MatMul" | "Gemm" | "Conv" | "ConvTranspose" => operand == 1,
+        // of the input, of the state, and biases
+        "RNN" | "GRU" | "LSTM" => (1..=3).contains(&operand),
+        _ => false,
+    }
+}
+
 /// Is a float constant that the graph reads trained? Returns the kind and the reason.
 ///
 /// The rule, in order: a role that is never trained; scalars of Constant nodes and of PyTorch's
-/// newer exporter (it stores folded constants as initializers of rank 0); all others are.
+/// newer exporter (it stores folded constants as initializers of rank 0), and other constants that it has
+/// folded, unless they are the weight of a layer, transposed; all others are.
 pub(crate) fn trained(
     source: &Source,
     name: &str,
     tensor: &HostTensor,
     role: Option<&'static str>,
+    weight: bool,
     dynamo: bool,
 ) -> (LeafKind, &'static str) {
     if let Some(role) = role {
@@ -193,6 +206,9 @@ pub(crate) fn trained(
         Source::ConstantNode => (LeafKind::Parameter, "float tensor of a Constant node"),
         Source::Initializer if dynamo && tensor.shape.is_empty() => {
             (LeafKind::Constant, "scalar constant stored by PyTorch's exporter")
+        }
+        Source::Initializer if dynamo && folded_name(name) && weight => {
+            (LeafKind::Parameter, "weight folded by PyTorch's exporter")
         }
         Source::Initializer if dynamo && folded_name(name) => {
             (LeafKind::Constant, "constant folded by PyTorch's exporter")
@@ -205,7 +221,7 @@ pub(crate) fn trained(
 
 /// `val_11`, `scalar_tensor_default`, `_tensor_constant0`, `lifted_tensor_3`: names that PyTorch's
 /// newer exporter gives to constants it has folded or lifted, never to parameters.
-fn folded_name(name: &str) -> bool {
+pub(crate) fn folded_name(name: &str) -> bool {
     let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
     name.strip_prefix("val_").is_some_and(digits)
         || name.starts_with("scalar_tensor_default")
@@ -263,7 +279,8 @@ mod tests {
     fn what_is_trained_and_why() {
         let scalar = HostTensor::f32(vec![], vec![1.0]);
         let vector = HostTensor::f32(vec![2], vec![1.0, 2.0]);
-        let kind = |s: &Source, n: &str, t: &HostTensor, r, d| trained(s, n, t, r, d).0;
+        let kind = |s: &Source, n: &str, t: &HostTensor, r, d| trained(s, n, t, r, false, d).0;
+        assert_eq!(trained(&Source::Initializer, "val_7", &vector, None, true, true).0, LeafKind::Parameter);
         assert_eq!(kind(&Source::Initializer, "w", &vector, None, false), LeafKind::Parameter);
         assert_eq!(kind(&Source::Initializer, "scale", &scalar, None, false), LeafKind::Parameter);
         assert_eq!(kind(&Source::Initializer, "scale", &scalar, None, true), LeafKind::Constant);

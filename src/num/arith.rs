@@ -5,7 +5,7 @@
 //! runtime (left fold, no FMA, every operation rounded to a format), with [`super::Literal`] it is the
 //! literal rung (value and error carried through the same accumulation).
 
-use super::{Elementary, Pieces, parallel};
+use super::{Elementary, Pieces, Steps, parallel};
 
 /// Which entry gets the cotangent where a maximum is attained more than once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub trait Arith: Sync {
     fn piece_value(&self, pieces: &Pieces, a: &Self::S) -> Self::S;
     /// ȳ times the slope at a of a piecewise linear function.
     fn piece_slope(&self, pieces: &Pieces, a: &Self::S, ybar: &Self::S) -> Self::S;
+    /// The step at a of a staircase.
+    fn step(&self, steps: Steps, a: &Self::S) -> Self::S;
     /// The largest of some scalars (at least one).
     fn max(&self, xs: &[Self::S]) -> Self::S;
     /// The cotangents of the entries of a maximum.

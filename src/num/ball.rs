@@ -4,7 +4,7 @@
 //! precision at hand and put what was lost into the radius, so the exact result stays enclosed.
 //! An operation that MPFR reports as exact adds nothing: exactly known values stay exact.
 
-use super::{Arith, Elementary, Interval, Mag, Pieces, Ties, arith, sliced};
+use super::{Arith, Elementary, Interval, Mag, Pieces, Steps, Ties, arith, sliced};
 use rug::Float;
 use rug::float::Round;
 use rug::ops::{AddAssignRound, AssignRound};
@@ -369,6 +369,21 @@ impl Arith for Balls {
         )
     }
 
+    fn step(&self, steps: Steps, a: &Ball) -> Ball {
+        match self.steps(steps, a) {
+            Some((lo, hi)) if lo == hi => Ball { mid: lo, rad: Mag::ZERO },
+            Some((lo, hi)) => {
+                self.undecided.fetch_add(1, Relaxed);
+                let exact = |mid| Ball { mid, rad: Mag::ZERO };
+                exact(lo).hull(&exact(hi), self.prec)
+            }
+            None => {
+                self.undecided.fetch_add(1, Relaxed);
+                Ball { mid: Float::new(self.prec), rad: Mag::INFINITY }
+            }
+        }
+    }
+
     fn max(&self, xs: &[Ball]) -> Ball {
         let c = self.candidates(xs);
         let mut m = xs[c[0]].clone();
@@ -415,6 +430,22 @@ impl Balls {
             }
         }
         (first, last)
+    }
+
+    /// The lowest and the highest step that the enclosure meets; `None` where it says nothing.
+    pub fn steps(&self, steps: Steps, a: &Ball) -> Option<(Float, Float)> {
+        if !a.rad.is_finite() || !a.mid.is_finite() {
+            return None;
+        }
+        if a.is_exact() {
+            let only = steps.of(a.mid.clone());
+            return Some((only.clone(), only));
+        }
+        // the steps of the ends, themselves rounded outward
+        let p = a.mid.prec().max(53) + 64;
+        let lo = Float::with_val_round(p, &a.mid - a.rad.get(), Round::Down).0;
+        let hi = Float::with_val_round(p, &a.mid + a.rad.get(), Round::Up).0;
+        Some((steps.of(lo), steps.of(hi)))
     }
 
     /// The entries that attain the maximum, if that is certain: one leads all others, or all that may

@@ -5,7 +5,7 @@
 //! the seeds' own and stay: a product counts e_a·e_b twice, and a gate charges |ȳ| + e always.
 //! Where the seeds have no rule, one in their style is used and marked *ours*.
 
-use super::{Arith, Elementary, Format, Interval, Mag, Pieces, Rounded, Ties};
+use super::{Arith, Elementary, Format, Interval, Mag, Pieces, Rounded, Steps, Ties};
 
 /// A value of the reference runtime and a bound on its distance from the spec's.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -137,6 +137,12 @@ impl Arith for Literal {
             + Mag::of(p.steepest(all)) * ybar.eps
             + if exact { Mag::ZERO } else { self.half_ulp(value) };
         Tracked { value, eps }
+    }
+
+    // ours: the steps between x̂ − e and x̂ + e
+    fn step(&self, steps: Steps, a: &Tracked) -> Tracked {
+        let eps = steps.rise(Interval::point(a.value).widen(a.eps));
+        Tracked { value: self.runtime.step(steps, &a.value), eps }
     }
 
     // ours: the largest error of any candidate

@@ -26,5 +26,5 @@ pub use function::Elementary;
 pub use interval::Interval;
 pub use literal::{Literal, Tracked};
 pub use mag::Mag;
-pub use pieces::Pieces;
+pub use pieces::{Pieces, Steps};
 pub use rounded::Rounded;

@@ -1,4 +1,7 @@
-//! Piecewise linear functions of one variable, as data.
+//! Piecewise linear functions of one variable, as data, and staircases.
+
+use super::{Interval, Mag};
+use rug::Float;
 
 /// f(x) = slope_i·x + offset_i on the i-th piece; piece i lies between kink i−1 and kink i.
 ///
@@ -61,6 +64,61 @@ impl Pieces {
     pub fn value(&self, x: f64) -> f64 {
         let i = self.at(x);
         if self.slopes[i] == 0.0 { self.offsets[i] } else { self.slopes[i] * x + self.offsets[i] }
+    }
+}
+
+/// Functions that give whole numbers and jump from one to the next; all of them increase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steps {
+    /// The largest whole number ≤ x.
+    Floor,
+    /// The smallest whole number ≥ x.
+    Ceil,
+    /// The nearest whole number, of two equally near ones the even one.
+    Round,
+    /// x without its fraction.
+    Truncate,
+}
+
+impl Steps {
+    /// All of them.
+    pub const ALL: [Steps; 4] = [Steps::Floor, Steps::Ceil, Steps::Round, Steps::Truncate];
+
+    /// The step on which x lies. Exact, and a binary32 number where x is one.
+    pub fn at(self, x: f64) -> f64 {
+        match self {
+            Steps::Floor => x.floor(),
+            Steps::Ceil => x.ceil(),
+            Steps::Round => x.round_ties_even(),
+            Steps::Truncate => x.trunc(),
+        }
+    }
+
+    /// The step on which a number of any precision lies. Exact.
+    pub fn of(self, x: Float) -> Float {
+        match self {
+            Steps::Floor => x.floor(),
+            Steps::Ceil => x.ceil(),
+            Steps::Round => x.round_even(),
+            Steps::Truncate => x.trunc(),
+        }
+    }
+
+    /// The jump next to x.
+    pub fn jump_near(self, x: f64) -> f64 {
+        match self {
+            Steps::Round => x.floor() + 0.5,
+            // there is none at 0
+            Steps::Truncate if x.abs() < 1.0 => 1f64.copysign(x),
+            _ => x.round(),
+        }
+    }
+
+    /// How far apart the steps of two numbers between lo and hi may be.
+    pub fn rise(self, x: Interval) -> Mag {
+        // an increasing function takes its extremes at the ends
+        let (lo, hi) = (self.at(x.lo), self.at(x.hi));
+        if lo == hi { Mag::ZERO } else { Interval::point(hi).sub(Interval::point(lo)).mag() }
     }
 }
 

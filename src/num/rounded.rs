@@ -1,6 +1,6 @@
 //! [`Rounded`]: the reference runtime's arithmetic; every operation rounds to nearest in a format.
 
-use super::{Arith, Elementary, Format, Pieces, Ties};
+use super::{Arith, Elementary, Format, Pieces, Steps, Ties};
 use rug::Float;
 use rug::float::Round;
 
@@ -93,6 +93,10 @@ impl Arith for Rounded {
             0.0 => 0.0,
             s => self.mul(&s, ybar),
         }
+    }
+
+    fn step(&self, steps: Steps, a: &f64) -> f64 {
+        steps.at(*a)
     }
 
     fn max(&self, xs: &[f64]) -> f64 {

@@ -9,7 +9,7 @@
 use super::*;
 use crate::ir::{Index, Shaped, elements};
 use crate::num::format::{self, Format};
-use crate::num::{Elementary, Mag, Pieces, Ties, rounded::round_once};
+use crate::num::{Elementary, Mag, Pieces, Steps, Ties, rounded::round_once};
 use rug::Float;
 use std::sync::Mutex;
 
@@ -212,6 +212,10 @@ impl Arith for Run {
             (s, 0.0) => self.round(s * a),
             (s, o) => self.join(Term::Product(s, *a), Term::Number(o)),
         }
+    }
+
+    fn step(&self, steps: Steps, a: &f64) -> f64 {
+        steps.at(*a)
     }
 
     fn piece_slope(&self, p: &Pieces, a: &f64, ybar: &f64) -> f64 {
@@ -502,6 +506,10 @@ fn subjects() -> Vec<Subject> {
         Subject::new(Piecewise::leaky_relu(0.25), &[&[1]]),
         Subject::new(clip, &[&[1]]),
         Subject::new(ramp, &[&[1]]),
+        Subject::new(Staircase(Steps::Floor), &[&[1]]),
+        Subject::new(Staircase(Steps::Ceil), &[&[1]]),
+        Subject::new(Staircase(Steps::Round), &[&[1]]),
+        Subject::new(Staircase(Steps::Truncate), &[&[1]]),
         Subject::new(Gather { shape: vec![3], index: table(&[1, 0, 1]) }, &[&[2]]),
         Subject::new(Gather { shape: vec![4], index: table(&[0, 0, 0, 0]) }, &[&[1]]),
         Subject::new(Join, &[&[1], &[1]]),
@@ -630,7 +638,7 @@ fn bounds_of_a_finer_format_are_exceeded() {
     let mut blind = Vec::new();
     for s in subjects() {
         // nothing rounds in these, or only the contributions that a shared entry gets
-        let exact = matches!(s.op, Op::Join(_))
+        let exact = matches!(s.op, Op::Join(_) | Op::Staircase(_))
             || matches!(&s.op, Op::Piecewise(p) if p.pieces.slopes.iter().all(|s| s.fract() == 0.0));
         let exact = exact || matches!(&s.op, Op::Max(m) if m.ties == Ties::First);
         let finer = Format { p: P3.p + 2, emin: P3.emin, emax: P3.emax };

@@ -22,6 +22,7 @@ mod reduce;
 mod route;
 mod smooth;
 mod softmax;
+mod staircase;
 
 pub use approx::{Approx, Bound, Centre, UNKNOWN_GATE};
 pub use arithmetic::{Add, Div, Mul, Sub};
@@ -36,6 +37,7 @@ pub use reduce::{Mean, Sum};
 pub use route::Route;
 pub use smooth::Smooth;
 pub use softmax::{LogSoftmax, Softmax};
+pub use staircase::Staircase;
 
 use crate::ir::{Array, Graph, GraphBuilder, Shaped, Tensor};
 use crate::num::{Arith, Ball, Balls, Interval, parallel};
@@ -151,6 +153,7 @@ registry! {
     Div: "arithmetic.rs",
     Smooth: "smooth.rs",
     Piecewise: "piecewise.rs",
+    Staircase: "staircase.rs",
     Gather: "gather.rs",
     Join: "gather.rs",
     Sum: "reduce.rs",
@@ -170,6 +173,7 @@ impl Op {
     pub fn gates(&self, balls: &Balls, x: &[&Array<Ball>]) -> Vec<u32> {
         match self {
             Op::Piecewise(p) => p.gates(balls, x[0]),
+            Op::Staircase(s) => s.gates(balls, x[0]),
             Op::Max(m) => m.gates(balls, x[0]),
             Op::Route(m) => m.gates(balls, x[0]),
             _ => Vec::new(),
@@ -180,6 +184,7 @@ impl Op {
     pub fn run_gates(&self, x: &[&Tensor]) -> Vec<u32> {
         match self {
             Op::Piecewise(p) => p.run_gates(x[0]),
+            Op::Staircase(s) => s.run_gates(x[0]),
             Op::Max(m) => m.run_gates(x[0]),
             Op::Route(m) => m.run_gates(x[0]),
             _ => Vec::new(),
@@ -209,6 +214,7 @@ impl Op {
     pub fn undecided(&self, x: &[Approx], y: &Approx) -> Vec<u32> {
         match self {
             Op::Piecewise(p) => p.undecided(&x[0], y),
+            Op::Staircase(s) => s.undecided(&x[0], y),
             Op::Max(m) => m.undecided(&x[0], y),
             Op::Route(m) => m.undecided(&x[0], y),
             _ => Vec::new(),

@@ -544,16 +544,25 @@ pub(crate) fn nodes_read(graph: &RevGraph, nodes: &[usize], origin: usize) -> Ve
     read.into_iter().map(|o| graph.origins()[o].node.clone()).collect()
 }
 
-/// Piecewise gates that the portable rung can't decide, with the kink each is close to.
+/// Kinks and jumps that the portable rung can't decide, with the place that each is close to.
 fn undecided_gates(graph: &RevGraph, p: &Passes, k: usize) -> Vec<UndecidedGate> {
     let n = &graph.nodes()[k];
-    let Op::Piecewise(op) = &n.op else { return Vec::new() };
+    let near = |run: f64| match &n.op {
+        Op::Piecewise(op) => {
+            op.pieces.kinks.iter().copied().min_by(|a, b| (a - run).abs().total_cmp(&(b - run).abs()))
+        }
+        Op::Staircase(op) => Some(op.0.jump_near(run)),
+        _ => None,
+    };
+    if !matches!(n.op, Op::Piecewise(_) | Op::Staircase(_)) {
+        return Vec::new();
+    }
     let id = graph.node_id(k);
     let x = n.operands[0];
     let one = |&i: &u32| {
         let i = i as usize;
         let run = f64::from(p.values[x.index()].data[i]);
-        let kink = op.pieces.kinks.iter().copied().min_by(|a, b| (a - run).abs().total_cmp(&(b - run).abs()))?;
+        let kink = near(run)?;
         let s = p.exact.values[x.index()][i];
         let mut index = Vec::new();
         let mut rest = i;

@@ -93,7 +93,7 @@ fn needed(graph: &RevGraph, wanted: &[bool]) -> Vec<bool> {
         match &n.op {
             Op::Add(_) | Op::Sub(_) | Op::Gather(_) | Op::Join(_) | Op::Sum(_) | Op::Mean(_) => {}
             // which branch was taken can be told from fewer bits
-            Op::Piecewise(_) | Op::Max(_) => {}
+            Op::Piecewise(_) | Op::Staircase(_) | Op::Max(_) => {}
             op if textbook::is_contraction(op) => {
                 for (own, other) in [(0, 1), (1, 0)] {
                     let o = n.operands[other];

@@ -5,7 +5,7 @@
 //! result's own size. It only guides the choice of a precision; nothing rests on it.
 
 use crate::num::matmul::{View, matmul_f64};
-use crate::num::{Arith, Elementary, Pieces, Ties, parallel};
+use crate::num::{Arith, Elementary, Pieces, Steps, Ties, parallel};
 use crate::ops::Smooth;
 
 /// A value and its error in units of the rounding unit.
@@ -133,6 +133,10 @@ impl Arith for Growth {
     fn piece_slope(&self, p: &Pieces, a: &Grown, ybar: &Grown) -> Grown {
         let slope = p.slopes[p.at(a.value)];
         Grown { value: slope * ybar.value, error: slope.abs() * ybar.error }
+    }
+
+    fn step(&self, steps: Steps, a: &Grown) -> Grown {
+        Grown { value: steps.at(a.value), error: 0.0 }
     }
 
     fn max(&self, xs: &[Grown]) -> Grown {

@@ -9,6 +9,7 @@ use certify::import::{self, Inputs, Lowered, Options};
 use certify::ir::{Tensor, ValueId};
 use certify::runtime;
 use certify::seed::Seed;
+use certify::spec::{exact, exact::first_precision};
 
 fn lower(dir: &Path) -> Result<Lowered, Diagnostics> {
     let model = import::read(&dir.join("model.onnx"))?;
@@ -71,4 +72,41 @@ fn parameters_and_gradients_are_pytorchs() {
     }
     println!("{done} training graphs agree; refused: {refused:#?}");
     assert!(done >= 9, "{refused:#?}");
+}
+
+/// The exact gradients of the small graphs, next to what JAX and PyTorch compute in binary64.
+#[test]
+fn exact_gradients_of_the_fixtures_are_the_recorded_ones() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    // attributes count as binary32 numbers for JAX, as real ones for PyTorch: an epsilon of 1e-5 differs
+    let mut counts = [0, 0];
+    let folders = [("graphs", 1e-12), ("torch", 1e-9)];
+    let models = |folder: &str| corpus::files(&data.join(folder), "onnx");
+    let all = folders.iter().enumerate().flat_map(|(k, (f, limit))| models(f).into_iter().map(move |m| (k, *limit, m)));
+    for (k, limit, model) in all {
+        let dir = model.parent().expect("a folder");
+        let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        let lowered = lower(dir).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let graph = &lowered.graph;
+        let seeds: Vec<Seed> = lowered.seeds.iter().map(|(_, v, t)| Seed { value: *v, cotangent: t.clone() }).collect();
+        let wanted = graph.differentiated(&[]);
+        let parameters: Vec<ValueId> = lowered.parameters().map(|(_, v)| v).collect();
+        let first = first_precision(graph, &seeds, &wanted);
+        let found = exact(graph, &seeds, &wanted, &[], &parameters, first, |_| true);
+        let bytes = std::fs::read(dir.join("grads_f64.npz")).expect("readable");
+        let want = npz::read(&bytes, "grads_f64.npz").unwrap_or_else(|e| panic!("{e}"));
+        let largest = want.iter().flat_map(|(_, t)| f32s(t)).fold(0.0f64, |m, x| m.max(x.abs()));
+        assert!(want.len() >= 2 && largest > 0.0, "{name}");
+        for (key, w) in &want {
+            let (_, v) = lowered.parameters().find(|(n, _)| n == key).unwrap_or_else(|| panic!("{name} has no {key}"));
+            assert_eq!(w.shape, graph.shape(v), "{name} {key}");
+            let (_, balls) = found.gradients.iter().find(|(g, _)| *g == v).expect("it was asked for");
+            for (i, w) in f32s(w).iter().enumerate() {
+                let off = balls.as_ref().map_or(w.abs(), |b| b.data[i].distance(*w).1.get());
+                assert!(off <= limit * largest, "{name} {key}[{i}]: {off:e} of {largest:e}");
+            }
+        }
+        counts[k] += 1;
+    }
+    assert!(counts[0] >= 20 && counts[1] >= 8, "{counts:?}");
 }

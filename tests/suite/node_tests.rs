@@ -92,8 +92,9 @@ fn compare(dir: &Path, lowered: &Lowered) -> Result<Outcome, Diagnostics> {
         let numbers: Vec<f64> = match &want.data {
             Data::F32(v) => v.iter().map(|&x| f64::from(x)).collect(),
             Data::F64(v) => v.clone(),
-            // truth values of the run are zeros and ones
+            // truth values of the run are zeros and ones, integers whole numbers: all exact
             Data::Bool(v) => v.iter().map(|&b| f64::from(u8::from(b))).collect(),
+            Data::Int(v) => v.iter().map(|&x| x as f64).collect(),
             _ => return failed(format!(" is {}", want.dtype)),
         };
         let shape = graph.shape(*id);
@@ -104,6 +105,10 @@ fn compare(dir: &Path, lowered: &Lowered) -> Result<Outcome, Diagnostics> {
         for (i, &x) in numbers.iter().enumerate() {
             let at = found.values[id.index()][i];
             let eps = errors[id.index()].eps[i];
+            let exactly = !want.dtype.is_float();
+            if exactly && f64::from(values[id.index()].data[i]) != x {
+                return failed(format!("[{i}] = {} instead of {x}", values[id.index()].data[i]));
+            }
             if x.is_finite() && (Mag::of((at.lo - x).max(x - at.hi).max(0.0)) <= eps) {
                 continue;
             }

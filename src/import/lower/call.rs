@@ -4,12 +4,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Lowering;
-use crate::data::{DType, HostTensor};
+use crate::data::{DType, Data, HostTensor};
 use crate::error::{Code, Diagnostic};
 use crate::import::index;
 use crate::import::model::{Attribute, Node};
-use crate::import::value::{Source, Value};
+use crate::import::value::{Note, Source, Value};
 use crate::ir::{Index, ValueId};
+use crate::num::Steps;
+use crate::ops;
 
 /// Why a node can't be lowered.
 pub(super) enum Problem {
@@ -111,8 +113,8 @@ impl Call<'_, '_> {
 
     /// Operand k as a binary32 tensor of the graph, and which of its entries are −∞ (they hold 0).
     pub fn masked(&mut self, k: usize) -> Result<(ValueId, Option<Rc<Vec<bool>>>), Problem> {
-        if self.value(k)?.truth {
-            return Err(Problem::found(Code::Type, format!("operand {k} is BOOL where FLOAT is needed")));
+        if let Some(held) = self.value(k)?.held {
+            return Err(Problem::found(Code::Type, format!("operand {k} is {held} where FLOAT is needed")));
         }
         let name = self.operand(k)?;
         let node = self.node.clone();
@@ -122,28 +124,62 @@ impl Call<'_, '_> {
 
     /// Operand k, a BOOL, as zeros and ones in the graph.
     pub fn truth(&mut self, k: usize) -> Result<ValueId, Problem> {
+        match self.dtype(k)? {
+            DType::Bool => self.whole(k),
+            other => Err(Problem::found(Code::Type, format!("operand {k} is {other} where BOOL is needed"))),
+        }
+    }
+
+    /// Operand k, a BOOL or integers, as whole numbers in the graph.
+    pub fn whole(&mut self, k: usize) -> Result<ValueId, Problem> {
         let v = self.value(k)?;
-        if let (true, Some(id)) = (v.truth, v.graph) {
+        if let (Some(_), Some(id)) = (v.held, v.graph) {
             return Ok(id);
         }
         let host = self.known(k)?;
-        let Some(bits) = host.as_bool() else {
-            return Err(Problem::found(Code::Type, format!("operand {k} is {} where BOOL is needed", host.dtype)));
+        let data: Vec<f32> = match &host.data {
+            Data::Bool(bits) => bits.iter().map(|&b| f32::from(u8::from(b))).collect(),
+            Data::Int(v) => match v.iter().find(|x| x.unsigned_abs() > 1 << 24) {
+                None => v.iter().map(|&x| x as f32).collect(),
+                Some(x) => return Err(unsupported(format!("an integer {x}, which binary32 may not hold"))),
+            },
+            _ => return Err(Problem::found(Code::Type, format!("operand {k} is {} where integers are needed", host.dtype))),
         };
-        let data = bits.iter().map(|&b| f32::from(u8::from(b))).collect();
         Ok(self.tensor(&format!("operand {k}"), host.shape.clone(), data))
     }
 
-    /// Is operand k a comparison of floating-point data, so that it is only known in the run?
+    /// Is operand k BOOL or integers, made from floating-point data, so that it is only known in the run?
     pub fn undecided(&self, k: usize) -> Result<bool, Problem> {
-        Ok(self.value(k)?.truth)
+        Ok(self.value(k)?.held.is_some())
     }
 
     /// Result 0 is a truth value of the graph.
     pub fn set_truth(&mut self, id: ValueId) {
-        self.set(0, id);
-        if let Some(v) = self.node.outputs.first().and_then(|n| self.low.values.get_mut(n)) {
-            v.truth = true;
+        self.set_held(0, id, DType::Bool);
+    }
+
+    /// Result k is this value of the graph, which stands for BOOL or integers.
+    pub fn set_held(&mut self, k: usize, id: ValueId, dtype: DType) {
+        self.set(k, id);
+        if let Some(v) = self.node.outputs.get(k).and_then(|n| self.low.values.get_mut(n)) {
+            v.held = Some(dtype);
+        }
+    }
+
+    /// Result k is what arithmetic on whole numbers gave: rounding to the nearest one makes it exact again
+    /// in the eyes of the bounds, as it is in every run that keeps below 2^24.
+    pub fn set_integer(&mut self, k: usize, id: ValueId, dtype: DType) -> Done {
+        let id = self.emit(ops::Staircase(Steps::Round), &[id])?;
+        self.set_held(k, id, dtype);
+        Ok(())
+    }
+
+    /// Tells the user about this node, in one breath with others of which the same is said.
+    pub fn remark(&mut self, what: String) {
+        let label = self.node.label().to_string();
+        match self.low.notes.iter_mut().find(|n| n.what == what) {
+            Some(note) => note.nodes.push(label),
+            None => self.low.notes.push(Note { warning: false, what, nodes: vec![label] }),
         }
     }
 
@@ -160,7 +196,7 @@ impl Call<'_, '_> {
     /// Element type of operand k.
     pub fn dtype(&self, k: usize) -> Result<DType, Problem> {
         let v = self.value(k)?;
-        Ok(if v.truth { DType::Bool } else { v.host.map_or(DType::F32, |h| h.dtype) })
+        Ok(v.held.unwrap_or_else(|| v.host.map_or(DType::F32, |h| h.dtype)))
     }
 
     /// Is operand k a tensor of floats?
@@ -256,7 +292,7 @@ impl Call<'_, '_> {
         let from_floats = (0..self.operands()).any(|k| self.is_float(k).unwrap_or(false));
         let source =
             if host.dtype.is_float() && from_floats { Source::Folded(self.node.clone()) } else { Source::Exact };
-        self.low.values.insert(name, Value { source, host: Some(Arc::new(host)), graph: None, truth: false });
+        self.low.values.insert(name, Value { source, host: Some(Arc::new(host)), graph: None, held: None });
     }
 
     /// Result k is this value of the graph.
@@ -268,7 +304,7 @@ impl Call<'_, '_> {
         // when lowered late, the import-time data stays for those who need it
         let host = if self.forced { self.low.values.get(&name).and_then(|v| v.host.clone()) } else { None };
         self.low.aliases.remove(&name);
-        self.low.values.insert(name, Value { source: Source::Computed, host, graph: Some(id), truth: false });
+        self.low.values.insert(name, Value { source: Source::Computed, host, graph: Some(id), held: None });
     }
 
     /// Result k is operand `from` itself, under its name.
@@ -312,11 +348,11 @@ impl Call<'_, '_> {
             self.set_known(k, host);
             return Ok(());
         }
-        let x = if v.truth { self.truth(from)? } else { self.graph(from)? };
+        let x = if v.held.is_some() { self.whole(from)? } else { self.graph(from)? };
         let y = self.gather(x, shape, index)?;
-        self.set(k, y);
-        if let (true, Some(out)) = (v.truth, self.node.outputs.get(k).and_then(|n| self.low.values.get_mut(n))) {
-            out.truth = true;
+        match v.held {
+            Some(dtype) => self.set_held(k, y, dtype),
+            None => self.set(k, y),
         }
         Ok(())
     }

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use super::call::{Call, Done, Problem, invalid, unsupported};
 use super::fold;
+use super::logic::at_zero;
 use crate::data::{DType, Data, HostTensor};
 use crate::error::Code;
 use crate::import::index::built;
 use crate::import::model::Attribute;
 use crate::import::value::{Source, Value};
+use crate::num::Steps;
+use crate::ops;
 
 /// The tensor of a Constant node, in whichever attribute it is.
 pub(super) fn constant(c: &mut Call) -> Done {
@@ -29,7 +32,7 @@ pub(super) fn constant(c: &mut Call) -> Done {
         },
         _ => return Err(invalid("exactly one attribute must hold the value")),
     };
-    let value = Value { source: Source::ConstantNode, host: Some(tensor), graph: None, truth: false };
+    let value = Value { source: Source::ConstantNode, host: Some(tensor), graph: None, held: None };
     super::movement::set_value(c, 0, value);
     Ok(())
 }
@@ -64,13 +67,11 @@ pub(super) fn cast(c: &mut Call) -> Done {
         DType::from_onnx(i32::try_from(number).unwrap_or(0))
     };
     let from = c.dtype(0)?;
-    if c.undecided(0)? && to == DType::F32 {
-        let x = c.truth(0)?;
-        c.set(0, x);
-        return Ok(());
-    }
     if from == to {
         return c.alias(0, 0);
+    }
+    if c.undecided(0)? || (from == DType::F32 && !to.is_float() && !c.has_host(0)?) {
+        return in_the_run(c, to);
     }
     if to == DType::F32 && matches!(from, DType::F16 | DType::BF16) && widened(c)? {
         return Ok(());
@@ -93,6 +94,33 @@ pub(super) fn cast(c: &mut Call) -> Done {
     let x = c.known(0)?;
     let y = fold::cast(&x, to)?;
     c.set_known(0, y);
+    Ok(())
+}
+
+/// Casts that are done in the run: FLOAT to integers, of which the fraction is dropped, or to BOOL, and from
+/// there on. Their derivative is zero.
+fn in_the_run(c: &mut Call, to: DType) -> Done {
+    let held = c.undecided(0)?;
+    let from = c.dtype(0)?;
+    let x = if held { c.whole(0)? } else { c.graph(0)? };
+    match to {
+        DType::F32 => c.set(0, x),
+        DType::Bool => {
+            // 1 − [x = 0]
+            let zero = c.emit(at_zero(), &[x])?;
+            let one = c.scalar("one", 1.0);
+            let y = c.binary(ops::Sub, one, zero)?;
+            c.set_truth(y);
+        }
+        to if held && from != DType::Bool && matches!(to, DType::I8 | DType::U8 | DType::I16 | DType::U16) => {
+            return Err(unsupported(format!("a cast of {from} that is only known in the run to {to}, which may wrap")));
+        }
+        to if to.int_range().is_some() => {
+            let y = if held { x } else { c.emit(ops::Staircase(Steps::Truncate), &[x])? };
+            c.set_held(0, y, to);
+        }
+        to => return Err(unsupported(format!("a cast of data of the run from {from} to {to}"))),
+    }
     Ok(())
 }
 

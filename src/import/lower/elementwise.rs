@@ -9,7 +9,7 @@ use crate::error::Code;
 use crate::import::index::{broadcast_shape, expand};
 use crate::import::value::Source;
 use crate::ir::{Index, ValueId};
-use crate::num::{Elementary, Pieces, Ties};
+use crate::num::{Elementary, Pieces, Steps, Ties};
 use crate::ops::{self, Op, Piecewise, Smooth};
 
 /// A piecewise linear function from its kinks, slopes and offsets; the left piece holds at a kink.
@@ -131,13 +131,13 @@ pub(super) fn reciprocal(c: &mut Call) -> Done {
     c.done(y)
 }
 
-/// Floor, Ceil, Round, Sign of import-time data (their derivative is zero almost everywhere).
+/// Floor, Ceil, Round, Sign: their derivative is zero almost everywhere.
 pub(super) fn stepwise(c: &mut Call) -> Done {
-    let f = match c.node.op.as_str() {
-        "Floor" => Function::Floor,
-        "Ceil" => Function::Ceil,
-        "Round" => Function::Round,
-        _ => Function::Sign,
+    let (f, steps) = match c.node.op.as_str() {
+        "Floor" => (Function::Floor, Some(Steps::Floor)),
+        "Ceil" => (Function::Ceil, Some(Steps::Ceil)),
+        "Round" => (Function::Round, Some(Steps::Round)),
+        _ => (Function::Sign, None),
     };
     // zero derivative, and no rounding: what is known is data
     if decided(c)? {
@@ -149,15 +149,25 @@ pub(super) fn stepwise(c: &mut Call) -> Done {
     if folded(c, f)? {
         return Ok(());
     }
-    if f == Function::Sign {
-        // slope 0 on both sides; 0 itself has a piece of its own between ± the smallest number
-        let eta = f32::from_bits(1);
-        let sign = pieces(&[-eta, eta], &[0.0, 0.0, 0.0], &[-1.0, 0.0, 1.0], &[true, false]);
-        let x = c.x()?;
-        let y = c.emit(sign, &[x])?;
-        return c.done(y);
+    let held = if c.undecided(0)? { Some(c.dtype(0)?) } else { None };
+    let x = if held.is_some() { c.whole(0)? } else { c.x()? };
+    let y = match steps {
+        Some(steps) => {
+            let what = format!("the derivative of {} is 0: no gradient passes, not even a straight-through one", c.node.op);
+            c.remark(what);
+            c.emit(ops::Staircase(steps), &[x])?
+        }
+        None => {
+            // slope 0 on both sides; 0 itself has a piece of its own between ± the smallest number
+            let eta = f32::from_bits(1);
+            c.emit(pieces(&[-eta, eta], &[0.0, 0.0, 0.0], &[-1.0, 0.0, 1.0], &[true, false]), &[x])?
+        }
+    };
+    match held {
+        Some(dtype) => c.set_held(0, y, dtype),
+        None => c.set(0, y),
     }
-    Err(unsupported(format!("{f:?} of floating-point data jumps at every whole number")))
+    Ok(())
 }
 
 /// Is the step on which operand 0 lies known before the run? That of constants is. Where one rounding
@@ -409,6 +419,15 @@ pub(super) fn arithmetic(c: &mut Call) -> Done {
         let y = fold::arithmetic(fold, &*c.known(0)?, &*c.known(1)?)?;
         c.set_known(0, y);
         return Ok(());
+    }
+    if c.undecided(0)? || c.undecided(1)? {
+        if fold == Arithmetic::Div {
+            return Err(unsupported("a quotient of integers that are only known in the run"));
+        }
+        let dtype = c.dtype(0)?;
+        let (a, b) = (c.whole(0)?, c.whole(1)?);
+        let y = c.binary(op, a, b)?;
+        return c.set_integer(0, y, dtype);
     }
     if fold == Arithmetic::Add {
         return sum_with_mask(c);

@@ -12,6 +12,7 @@ use super::fold::{self, Arithmetic, Comparison};
 use crate::data::{DType, HostTensor};
 use crate::error::Code;
 use crate::ir::ValueId;
+use crate::num::Steps;
 use crate::ops::{self, Piecewise};
 
 /// 1 for x > 0 (or x ≥ 0 when `closed`), else 0.
@@ -20,7 +21,7 @@ fn step(closed: bool) -> Piecewise {
 }
 
 /// 1 for x = 0, else 0; the piece of 0 reaches to half way to the next numbers.
-fn at_zero() -> Piecewise {
+pub(super) fn at_zero() -> Piecewise {
     let eta = f32::from_bits(1);
     pieces(&[-eta, eta], &[0.0, 0.0, 0.0], &[0.0, 1.0, 0.0], &[true, false])
 }
@@ -38,19 +39,13 @@ pub(super) fn compare(c: &mut Call) -> Done {
         c.set_known(0, y);
         return Ok(());
     }
-    if c.undecided(0)? || c.undecided(1)? {
-        // of truth values only Equal makes sense: 1 − (a − b)²
-        let (a, b) = (c.truth(0)?, c.truth(1)?);
-        let d = c.binary(ops::Sub, a, b)?;
-        let y = c.emit(at_zero(), &[d])?;
-        c.set_truth(y);
-        return Ok(());
-    }
-    if let Some(y) = against_infinity(c, op)? {
+    let whole = c.undecided(0)? || c.undecided(1)?;
+    if let (false, Some(y)) = (whole, against_infinity(c, op)?) {
         c.set_known(0, y);
         return Ok(());
     }
-    let (a, b) = (c.graph(0)?, c.graph(1)?);
+    // differences of truth values and of integers are exact
+    let (a, b) = if whole { (c.whole(0)?, c.whole(1)?) } else { (c.graph(0)?, c.graph(1)?) };
     let (x, gate) = match op {
         Comparison::Equal => (c.binary(ops::Sub, a, b)?, at_zero()),
         Comparison::Less => (c.binary(ops::Sub, b, a)?, step(false)),
@@ -128,9 +123,20 @@ pub(super) fn not(c: &mut Call) -> Done {
 }
 
 pub(super) fn modulo(c: &mut Call) -> Done {
-    let op = if c.flag("fmod", false)? { Arithmetic::Fmod } else { Arithmetic::Mod };
-    let known = |k: usize| c.known(k).map_err(|p| p.note("Mod jumps where the quotient is a whole number"));
-    let (a, b) = (known(0)?, known(1)?);
+    let fmod = c.flag("fmod", false)?;
+    if !c.has_host(0)? || !c.has_host(1)? {
+        // a − q·b with q = a/b without its fraction, or rounded down
+        let (a, b) = (c.graph(0)?, c.graph(1)?);
+        let quotient = c.binary(ops::Div, a, b)?;
+        let steps = if fmod { Steps::Truncate } else { Steps::Floor };
+        let whole = c.emit(ops::Staircase(steps), &[quotient])?;
+        let part = c.binary(ops::Mul, whole, b)?;
+        let y = c.binary(ops::Sub, a, part)?;
+        c.set(0, y);
+        return Ok(());
+    }
+    let op = if fmod { Arithmetic::Fmod } else { Arithmetic::Mod };
+    let (a, b) = (c.known(0)?, c.known(1)?);
     let y = fold::arithmetic(op, &a, &b)?;
     let (Some(x), Some(d), false) = (a.as_f32(), b.as_f32(), a.dtype != DType::F32 || !c.forced && c.foldable()?)
     else {

@@ -48,7 +48,7 @@ use self::call::{Call, Problem};
 use super::inputs::Inputs;
 use super::model::{Node, OnnxModel};
 use super::sort::reads;
-use super::value::{Cotangent, LeafInfo, Lowered, Note, Options, Seed, Source, Value, matches, role, trained};
+use super::value::{Cotangent, LeafInfo, Lowered, Note, Options, Seed, Source, Value, matches, role, trained, weight};
 use crate::data::{DType, Data, HostTensor};
 use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::ir::{Leaf, LeafKind, Origin, Tensor, ValueId};
@@ -105,6 +105,8 @@ pub(super) struct Lowering<'m> {
     /// Names read by some node or graph output: optional results that nobody reads aren't built.
     used: HashSet<String>,
     roles: HashMap<&'m str, &'static str>,
+    /// Names that some node reads as its weight.
+    weights: HashSet<&'m str>,
     dynamo: bool,
     problems: Diagnostics,
     leaves: Vec<LeafInfo>,
@@ -145,9 +147,12 @@ impl<'m> Lowering<'m> {
             .filter(|n| n.op == "Identity" && n.inputs.len() == 1 && n.outputs.len() == 1)
             .map(|n| (n.outputs[0].as_str(), n.inputs[0].as_str()))
             .collect();
-        let mut roles = HashMap::new();
+        let (mut roles, mut weights) = (HashMap::new(), HashSet::new());
         for node in graph.nodes.iter().filter(|n| n.domain.is_empty()) {
             for (k, name) in node.inputs.iter().enumerate() {
+                if weight(&node.op, k) {
+                    weights.insert(name.as_str());
+                }
                 if let Some(role) = role(&node.op, k) {
                     let mut name = name.as_str();
                     // decoding has refused cycles, so this ends
@@ -168,6 +173,7 @@ impl<'m> Lowering<'m> {
             aliases: HashMap::new(),
             used,
             roles,
+            weights,
             dynamo,
             problems: Diagnostics::default(),
             leaves: Vec::new(),
@@ -190,11 +196,11 @@ impl<'m> Lowering<'m> {
     fn enter(&mut self, inputs: &Inputs) {
         for (name, tensor) in &inputs.values {
             let value =
-                Value { source: Source::Input, host: Some(Arc::new(tensor.clone())), graph: None, truth: false };
+                Value { source: Source::Input, host: Some(Arc::new(tensor.clone())), graph: None, held: None };
             self.values.insert(name.clone(), value);
         }
         for (name, tensor) in &self.model.graph.initializers {
-            let value = Value { source: Source::Initializer, host: Some(tensor.clone()), graph: None, truth: false };
+            let value = Value { source: Source::Initializer, host: Some(tensor.clone()), graph: None, held: None };
             self.values.insert(name.clone(), value);
         }
     }
@@ -208,7 +214,9 @@ impl<'m> Lowering<'m> {
             wanted.extend(missing);
         }
         let mut problems = Diagnostics::default();
-        for name in wanted.iter().filter(|n| !all.contains(n)) {
+        // a cotangent may be given to any value that a node makes
+        let made = |name: &String| self.model.graph.nodes.iter().any(|n| n.outputs.contains(name));
+        for name in wanted.iter().filter(|n| !all.contains(n) && !made(n)) {
             let what = format!("the graph has no output \"{name}\"");
             let note = format!("its outputs are {}", quoted(&all));
             problems.push(Diagnostic::new(Code::Seed, what).file(&self.model.file).note(note));
@@ -269,7 +277,7 @@ impl<'m> Lowering<'m> {
             self.problems.push(d);
         }
         for name in node.outputs.iter().filter(|o| !o.is_empty()) {
-            self.values.insert(name.clone(), Value { source: Source::Refused, host: None, graph: None, truth: false });
+            self.values.insert(name.clone(), Value { source: Source::Refused, host: None, graph: None, held: None });
         }
     }
 
@@ -370,7 +378,7 @@ impl<'m> Lowering<'m> {
             }
             (Some(_), Source::Input) => (LeafKind::Input, "graph input"),
             (Some(_), _) => (LeafKind::Constant, "not among the parameters that the file trains"),
-            (None, _) => trained(source, name, host, self.roles.get(name).copied(), self.dynamo),
+            (None, _) => trained(source, name, host, self.roles.get(name).copied(), self.weights.contains(name), self.dynamo),
         };
         if kind == LeafKind::Parameter && self.options.freeze.iter().any(|p| matches(p, name)) {
             return (LeafKind::Constant, "frozen by --freeze");
@@ -426,7 +434,10 @@ impl<'m> Lowering<'m> {
         if !self.problems.0.is_empty() {
             return Err(self.problems);
         }
-        let seeds = self.seeds(&graph_outputs, &exact_outputs)?;
+        // truth values and integers have no derivative
+        let held = |name: &str| self.value(name).is_ok_and(|v| v.held.is_some());
+        let floats: Vec<_> = graph_outputs.iter().filter(|(n, _)| !held(n)).cloned().collect();
+        let seeds = self.seeds(&floats, outputs)?;
         let (stated, pairs) = self.stated(&graph_outputs);
         let drawn = std::mem::take(&mut self.drawn);
         let lowered = Lowered {
@@ -447,7 +458,7 @@ impl<'m> Lowering<'m> {
     fn seeds(
         &self,
         outputs: &[(String, ValueId)],
-        exact: &[(String, Arc<HostTensor>)],
+        all: &[String],
     ) -> Result<Vec<(String, ValueId, Tensor)>, Diagnostics> {
         let ones = |v: ValueId| Tensor::filled(self.builder.shape(v), 1.0);
         let error = |what: String| Diagnostic::new(Code::Seed, what).file(&self.model.file);
@@ -469,9 +480,11 @@ impl<'m> Lowering<'m> {
                         .into())
                 }
                 [] => {
-                    let names: Vec<String> = exact.iter().map(|(n, _)| n.clone()).collect();
-                    let note = format!("its outputs are {}", quoted(&names));
-                    Err(error("the graph has no floating-point output to differentiate".into()).note(note).into())
+                    let note = format!("integers and truth values have no derivative; its outputs are {}", quoted(all));
+                    Err(error("the graph has no floating-point output to differentiate".into())
+                        .note(note)
+                        .help("name a value before them, such as --loss sum:NAME or --cotangent NAME=ones")
+                        .into())
                 }
                 [(first, _), ..] => {
                     let names: Vec<String> = outputs.iter().map(|(n, _)| n.clone()).collect();

@@ -454,14 +454,12 @@ fn blend(c: &mut Call) -> Done {
     let zero = |c: &Call, k: usize| -> Result<bool, Problem> {
         Ok(c.is_constant(k)? && c.known(k)?.as_f32().is_some_and(|v| v.iter().all(|&x| x == 0.0)))
     };
-    let boolean = c.dtype(1)? == crate::data::DType::Bool;
-    if !boolean && !c.is_float(1)? {
-        return Err(unsupported("integers chosen by a comparison of floating-point data"));
-    }
+    let dtype = c.dtype(1)?;
+    let whole = !dtype.is_float();
     let (sa, sb) = (c.shape(1)?, c.shape(2)?);
     let shape = broadcast_shape(&broadcast_shape(&c.sizes(gate), &sa)?, &sb)?;
     let gate = c.expand(gate, &shape)?;
-    let side = |c: &mut Call, k: usize| if boolean { c.truth(k) } else { c.graph(k) };
+    let side = |c: &mut Call, k: usize| if whole { c.whole(k) } else { c.graph(k) };
     let first = if zero(c, 1)? {
         None
     } else {
@@ -484,10 +482,10 @@ fn blend(c: &mut Call) -> Done {
             c.tensor("zero", shape, vec![0.0; n])
         }
     };
-    if boolean {
-        c.set_truth(y);
-    } else {
-        c.set(0, y);
+    match dtype {
+        crate::data::DType::Bool => c.set_truth(y),
+        _ if whole => c.set_integer(0, y, dtype)?,
+        _ => c.set(0, y),
     }
     Ok(())
 }
@@ -636,6 +634,9 @@ pub(super) fn set_value(c: &mut Call, k: usize, value: Value) {
 
 /// OneHot with import-time indices and values.
 pub(super) fn one_hot(c: &mut Call) -> Done {
+    if c.undecided(0)? || !c.has_host(0)? {
+        return one_hot_in_the_run(c);
+    }
     let indices = c.known(0)?;
     let list = fold::cast(&indices, crate::data::DType::I64)?;
     let depth =
@@ -658,6 +659,48 @@ pub(super) fn one_hot(c: &mut Call) -> Done {
         return Err(format!("values of shape {:?} where [2] is needed", c.shape(2)?).into());
     }
     c.moved_to(0, 2, out, index)
+}
+
+/// OneHot of indices that are only known in the run: on·s + off·(1 − s) with s = 1 where the index is the
+/// place's own, counted from either end.
+fn one_hot_in_the_run(c: &mut Call) -> Done {
+    let at = if c.undecided(0)? { c.whole(0)? } else { c.graph(0)? };
+    let depth = fold::cast(&*c.known(1)?, crate::data::DType::I64)?.as_int().and_then(|v| v.first().copied());
+    let depth = usize::try_from(depth.unwrap_or(0)).map_err(|_| invalid("a negative depth"))?;
+    let mut shape = c.sizes(at);
+    let k = c.axis(-1, shape.len() + 1)?;
+    shape.insert(k, 1);
+    let at = c.reshape(at, shape.clone())?;
+    shape[k] = depth;
+    let at = c.expand(at, &shape)?;
+    let inner: usize = shape[k + 1..].iter().product();
+    let n = built(&shape)?;
+    let mut hot = Vec::new();
+    for from in [0.0, -(depth as f32)] {
+        let places = (0..n).map(|i| (i / inner.max(1) % depth.max(1)) as f32 + from).collect();
+        let places = c.tensor("places", shape.clone(), places);
+        let distance = c.emit(ops::Sub, &[at, places])?;
+        hot.push(c.emit(super::logic::at_zero(), &[distance])?);
+    }
+    let hot = c.emit(ops::Add, &hot)?;
+    if c.shape(2)? != [2] {
+        return Err(format!("values of shape {:?} where [2] is needed", c.shape(2)?).into());
+    }
+    let dtype = c.dtype(2)?;
+    let values = if dtype.is_float() { c.graph(2)? } else { c.whole(2)? };
+    let one = c.scalar("one", 1.0);
+    let cold = c.binary(ops::Sub, one, hot)?;
+    let mut parts = Vec::new();
+    for (place, gate) in [(0, cold), (1, hot)] {
+        let value = c.gather(values, shape.clone(), Index::Table(vec![place; n].into()))?;
+        parts.push(c.emit(ops::Mul, &[value, gate])?);
+    }
+    let y = c.emit(ops::Add, &parts)?;
+    match dtype {
+        _ if dtype.is_float() => c.set(0, y),
+        _ => c.set_integer(0, y, dtype)?,
+    }
+    Ok(())
 }
 
 #[cfg(test)]

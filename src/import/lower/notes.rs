@@ -1,7 +1,7 @@
 //! What can be seen in a file that its author should know.
 
 use crate::import::model::{Attribute, Node, OnnxModel};
-use crate::import::value::Note;
+use crate::import::value::{Note, folded_name, weight};
 
 /// Warnings about the model as written.
 ///
@@ -40,6 +40,19 @@ pub fn of(model: &OnnxModel) -> Vec<Note> {
          of training",
         nodes.iter().filter(|n| smoothed(n)).collect(),
     );
+    if model.producer.0 == "pytorch" && nodes.iter().any(scoped) {
+        let stored = |name: &String| model.graph.initializers.iter().any(|(i, _)| i == name);
+        let folded = |n: &&Node| {
+            let mut read = n.inputs.iter().enumerate();
+            n.domain.is_empty()
+                && read.any(|(k, i)| weight(&n.op, k) && folded_name(i) && stored(i))
+        };
+        warn(
+            "PyTorch's newer exporter stored transposed or joined weights as tensors of their own: they have lost their names, and \
+             one that is shared with another layer has its gradient in two parts",
+            nodes.iter().filter(folded).collect(),
+        );
+    }
     let trimmed =
         |n: &&Node| n.metadata.iter().any(|(k, v)| k.ends_with("rule_name") && v.contains("RemoveOptionalBias"));
     let trimmed: Vec<String> = nodes.iter().filter(trimmed).map(|n| n.label().to_string()).collect();

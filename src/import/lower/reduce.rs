@@ -1,12 +1,12 @@
 //! Reductions over axes: the axes are brought to the end and joined, then one primitive works along
 //! the last dimension.
 
-use super::call::{Call, Done, Problem, invalid};
+use super::call::{Call, Done, Problem, invalid, unsupported};
 use super::fold::{self, Arithmetic};
 use crate::data::{DType, Data, HostTensor};
 use crate::error::Code;
 use crate::import::index::{self, axes, strides};
-use crate::ir::ValueId;
+use crate::ir::{Index, ValueId};
 use crate::num::{Elementary, Ties};
 use crate::ops::{self, Piecewise};
 
@@ -39,12 +39,18 @@ pub(super) fn reduce(c: &mut Call) -> Done {
     let op = c.node.op.clone();
     let shape = c.shape(0)?;
     let (list, out) = plan(c, &shape, axes_since(&op))?;
-    if c.foldable()? || !c.is_float(0)? {
+    let held = if c.undecided(0)? { Some(c.dtype(0)?) } else { None };
+    if held.is_some() && !matches!(op.as_str(), "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1") {
+        return Err(unsupported(format!("{op} of integers that are only known in the run")));
+    }
+    // those that are exact or correctly rounded, step by step
+    let plain = matches!(op.as_str(), "ReduceSum" | "ReduceMean" | "ReduceProd" | "ReduceMax" | "ReduceMin");
+    if held.is_none() && (plain && c.foldable()? || !c.is_float(0)?) {
         let y = folded(&*c.known(0)?, &op, list.as_deref(), out)?;
         c.set_known(0, y);
         return Ok(());
     }
-    let x = c.graph(0)?;
+    let x = if held.is_some() { c.whole(0)? } else { c.graph(0)? };
     let x = before(c, &op, x)?;
     let y = match list {
         None => x,
@@ -55,7 +61,10 @@ pub(super) fn reduce(c: &mut Call) -> Done {
         }
     };
     let y = after(c, &op, y)?;
-    c.set(0, y);
+    match held {
+        Some(dtype) => c.set_integer(0, y, dtype)?,
+        None => c.set(0, y),
+    }
     Ok(())
 }
 
@@ -176,8 +185,51 @@ fn folded(x: &HostTensor, op: &str, list: Option<&[usize]>, out: Vec<usize>) -> 
     Ok(HostTensor { shape: out, ..y })
 }
 
-/// ArgMax and ArgMin of import-time data.
+/// ArgMax and ArgMin of values of the run: Σ j·[j wins], exact, and so rounded to the whole number it is.
+fn arg_extremum_in_the_run(c: &mut Call) -> Done {
+    let x = if c.undecided(0)? { c.whole(0)? } else { c.graph(0)? };
+    let shape = c.sizes(x);
+    let k = c.axis(0, shape.len())?;
+    let n = shape[k];
+    if n == 0 {
+        return Err(Problem::found(Code::Domain, "the largest of no entries"));
+    }
+    let keep = c.flag("keepdims", true)?;
+    let x = if c.node.op == "ArgMin" { c.negated(x)? } else { x };
+    let rows = c.rows(x, &[k])?;
+    let outer = c.sizes(rows)[..shape.len() - 1].to_vec();
+    let count: usize = outer.iter().product();
+    // the first of equal entries wins; the last one does when the row is turned round
+    let last = c.flag("select_last_index", false)?;
+    let place = |i: usize| if last { n - 1 - i % n } else { i % n };
+    let rows = if last {
+        let turned = (0..count * n).map(|i| (i / n * n + place(i)) as u32).collect::<Vec<_>>();
+        let shape = c.sizes(rows);
+        c.gather(rows, shape, Index::Table(turned.into()))?
+    } else {
+        rows
+    };
+    let ones = c.tensor("ones", outer.clone(), vec![1.0; count]);
+    let won = c.emit(ops::Route, &[rows, ones])?;
+    let places = c.sizes(won);
+    let places = c.tensor("places", places, (0..count * n).map(|i| place(i) as f32).collect());
+    let parts = c.emit(ops::Mul, &[won, places])?;
+    let index = c.sum(parts)?;
+    let mut out = shape;
+    if keep {
+        out[k] = 1;
+    } else {
+        out.remove(k);
+    }
+    let y = c.reshape(index, out)?;
+    c.set_integer(0, y, DType::I64)
+}
+
+/// ArgMax and ArgMin.
 pub(super) fn arg_extremum(c: &mut Call) -> Done {
+    if !c.has_host(0)? {
+        return arg_extremum_in_the_run(c);
+    }
     let x = c.known(0)?;
     let k = c.axis(0, x.shape.len())?;
     let keep = c.flag("keepdims", true)?;

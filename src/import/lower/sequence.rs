@@ -20,7 +20,7 @@ impl Call<'_, '_> {
     fn set_members(&mut self, list: Vec<String>) {
         if let Some(name) = self.node.outputs.first().filter(|n| !n.is_empty()).cloned() {
             let source = Source::Sequence(list);
-            self.low.values.insert(name, Value { source, host: None, graph: None, truth: false });
+            self.low.values.insert(name, Value { source, host: None, graph: None, held: None });
         }
     }
 

@@ -48,7 +48,7 @@ impl Call<'_, '_> {
         let nodes: Vec<Node> = g.nodes.iter().map(|n| renaming.node(n)).collect();
         for (name, tensor) in g.initializers.iter().filter(|(n, _)| !given.contains_key(n)) {
             let host = Some(tensor.clone());
-            let value_of = Value { source: Source::Initializer, host, graph: None, truth: false };
+            let value_of = Value { source: Source::Initializer, host, graph: None, held: None };
             self.low.values.insert(value(name), value_of);
         }
         let outputs: Vec<String> = g.outputs.iter().map(|o| value(&o.name)).collect();
@@ -93,7 +93,7 @@ impl Lowering<'_> {
 
     fn decided(&self, name: &str, what: &str) -> Result<bool, Problem> {
         let v = self.value(name)?;
-        let host = v.host.as_ref().filter(|_| !v.truth);
+        let host = v.host.as_ref().filter(|_| v.held.is_none());
         let host = host.ok_or_else(|| unsupported(format!("{what} depends on floating-point data")))?;
         match host.as_bool() {
             Some([b]) => Ok(*b),
@@ -122,7 +122,7 @@ impl Lowering<'_> {
     }
 
     pub(super) fn know(&mut self, name: &str, host: HostTensor) {
-        let value = Value { source: Source::Exact, host: Some(Arc::new(host)), graph: None, truth: false };
+        let value = Value { source: Source::Exact, host: Some(Arc::new(host)), graph: None, held: None };
         self.values.insert(name.to_string(), value);
     }
 }

@@ -3,10 +3,10 @@
 use super::rng::Rng;
 use super::values::{ERRORS, Errors, PALETTES, Palette, errors, neighbour, values};
 use certify::ir::{Array, Index, Shaped, Tensor, elements};
-use certify::num::{Elementary, Pieces, Ties};
+use certify::num::{Elementary, Pieces, Steps, Ties};
 use certify::ops::{
     Add, Conv, Div, Gather, Join, LogSoftmax, MatMul, Max, Mean, Mul, Normalize, Op, Piecewise, Route, Smooth, Softmax,
-    Sub, Sum,
+    Staircase, Sub, Sum,
 };
 
 /// One case.
@@ -154,6 +154,7 @@ fn primitive(name: &str, rng: &mut Rng, index: u64) -> (Op, Vec<Vec<usize>>) {
         "Div" => (Div.into(), pair),
         "Smooth" => (Smooth(FUNCTIONS[index as usize % FUNCTIONS.len()]).into(), vec![vec![positive]]),
         "Piecewise" => (piecewise(rng).into(), vec![vec![n]]),
+        "Staircase" => (Staircase(rng.pick(&Steps::ALL)).into(), vec![vec![n]]),
         "Gather" => {
             if rng.one_in(5) {
                 return (Gather::reshape(&[n, 1]).into(), vec![vec![n]]);
@@ -238,6 +239,13 @@ fn operand(op: &Op, rng: &mut Rng, palette: Palette, shape: &[usize], which: usi
             if rng.one_in(3) && !p.pieces.kinks.is_empty() {
                 let k = rng.pick(&p.pieces.kinks) as f32;
                 *v = neighbour(k, rng.below(9) as i64 - 4);
+            }
+        }),
+        // jumps, and values around them
+        Op::Staircase(_) => data.iter_mut().for_each(|v| {
+            if rng.one_in(2) {
+                let jump = rng.pick(&[-2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 65_536.0, 16_777_216.0]);
+                *v = neighbour(jump, rng.below(9) as i64 - 4);
             }
         }),
         Op::Max(_) | Op::Route(_) if which == 0 && rng.one_in(2) => {

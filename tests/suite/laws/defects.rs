@@ -10,9 +10,11 @@ use certify::ops::Op;
 fn without(defect: Defect) -> &'static [&'static str] {
     match defect {
         // nothing is rounded
-        Defect::HalvedLocal => &["Gather", "Join", "Max"],
-        Defect::HalvedVjpLocal => &["Add", "Sub", "Join", "Sum"],
-        Defect::WrongCount => &["Add", "Sub", "Mul", "Div", "Smooth", "Piecewise", "Gather", "Join", "Max"],
+        Defect::HalvedLocal => &["Staircase", "Gather", "Join", "Max"],
+        Defect::HalvedVjpLocal => &["Add", "Sub", "Staircase", "Join", "Sum"],
+        Defect::WrongCount => &["Add", "Sub", "Mul", "Div", "Smooth", "Piecewise", "Staircase", "Gather", "Join", "Max"],
+        // its cotangents are zeros
+        Defect::DroppedVjpCarried | Defect::ShiftedVjpIndex | Defect::HalvedVjpScale => &["Staircase"],
         _ => &[],
     }
 }

@@ -7,7 +7,7 @@ use super::cases::{Case, case};
 use super::rng::Rng;
 use super::seeds;
 use certify::ir::Array;
-use certify::num::{Ball, Balls};
+use certify::num::{Ball, Balls, Steps};
 use certify::ops::{Op, RevNode};
 use rug::Float;
 
@@ -59,6 +59,15 @@ fn singular(op: &Op, x: &[Array<Ball>]) -> bool {
     let first = &x[0];
     match op {
         Op::Piecewise(p) => first.data.iter().any(|b| p.pieces.kinks.iter().any(|k| b.mid == *k)),
+        Op::Staircase(s) => first.data.iter().any(|b| {
+            let twice = Float::with_val(BITS, &b.mid * 2u32);
+            let half = twice.is_integer() && !b.mid.is_integer();
+            match s.0 {
+                Steps::Round => half,
+                Steps::Truncate => b.mid.is_integer() && !b.mid.is_zero(),
+                _ => b.mid.is_integer(),
+            }
+        }),
         Op::Max(_) | Op::Route(_) => {
             let n = first.row_len();
             first.data.chunks(n).any(|row| {

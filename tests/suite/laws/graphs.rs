@@ -9,10 +9,10 @@ use certify::adversary::{Strategy, adjoints, play};
 use certify::bounds::{self, Backward, Errors, Evidence, literal, region};
 use certify::ir::{Array, Index, Leaf, LeafKind, Tensor, ValueId, elements};
 use certify::num::format::BINARY32;
-use certify::num::{Arith, Ball, Elementary, Interval, Mag, Rounded, Ties};
+use certify::num::{Arith, Ball, Elementary, Interval, Mag, Rounded, Steps, Ties};
 use certify::ops::{
     Add, Builder, Centre, Conv, Div, Gather, Join, LogSoftmax, MatMul, Max, Mean, Mul, Normalize, Op, Piecewise,
-    RevGraph, Smooth, Softmax, Sub, Sum,
+    RevGraph, Smooth, Softmax, Staircase, Sub, Sum,
 };
 use certify::seed::Seed;
 use certify::spec::{Exact, exact, textbook};
@@ -124,6 +124,11 @@ impl Grower {
             }
             7 | 8 => {
                 let x = self.any();
+                if self.rng.one_in(8) {
+                    let steps = self.rng.pick(&Steps::ALL);
+                    self.add(Staircase(steps), &[x]);
+                    return;
+                }
                 let p = match self.rng.below(4) {
                     0 => Piecewise::leaky_relu(0.1),
                     1 => Piecewise::abs(),

@@ -3,7 +3,7 @@
 
 use super::rng::{Rng, mix};
 use super::values::neighbour;
-use certify::num::{Arith, Elementary, Pieces, Ties};
+use certify::num::{Arith, Elementary, Pieces, Steps, Ties};
 use rug::Float;
 
 /// In which order sums are added up.
@@ -189,6 +189,10 @@ impl Arith for Loose {
         } else {
             s * a + o
         }
+    }
+
+    fn step(&self, steps: Steps, a: &f32) -> f32 {
+        steps.at(f64::from(*a)) as f32
     }
 
     fn piece_slope(&self, p: &Pieces, a: &f32, ybar: &f32) -> f32 {

@@ -91,6 +91,7 @@ laws! {
     div: "Div",
     smooth: "Smooth",
     piecewise: "Piecewise",
+    staircase: "Staircase",
     gather: "Gather",
     join: "Join",
     sum: "Sum",
