@@ -5,13 +5,17 @@
 //! value does: the correctly rounded binary32 function tells where there is one, else the binary64
 //! reference, and MPFR confirms. It fails when a kernel leaves its stated bound. `pow:P` runs the power
 //! with the fixed exponent P.
+//!
+//! With `--ulps` first, only what the runtime relies on: the largest error of the rounded result in ulps. Results
+//! are compared with the correctly rounded binary32 function, and where the two differ MPFR measures by how
+//! much; one to two minutes of one processor a kernel.
 
 #[path = "../src/num/elementary/reference.rs"]
 mod reference;
 
 use std::time::Instant;
 
-use certify::num::elementary::{KERNELS, REL, pow, round32};
+use certify::num::elementary::{KERNELS, REL, ULPS, pow, round32};
 use rayon::prelude::*;
 use reference::{BITS, oracle};
 use rug::Float;
@@ -85,6 +89,53 @@ fn run(
     (0..1u32 << 12).into_par_iter().map(stretch).reduce(Seen::default, Seen::join)
 }
 
+/// Results that aren't the nearest binary32 number.
+#[derive(Clone, Copy, Default)]
+struct Off {
+    misrounded: u64,
+    /// Largest error in ulps, and its input.
+    worst: f64,
+    at: u32,
+}
+
+impl Off {
+    fn join(self, o: Off) -> Off {
+        let (worst, at) = if o.worst > self.worst { (o.worst, o.at) } else { (self.worst, self.at) };
+        Off { misrounded: self.misrounded + o.misrounded, worst, at }
+    }
+}
+
+/// Error in units of the last place that the exact value has in binary32; infinite where one is finite alone.
+fn in_ulps(y: f32, exact: &Float) -> f64 {
+    let e = exact.get_exp();
+    match e {
+        Some(e) if y.is_finite() && e <= 128 => {
+            let spacing = Float::with_val(BITS, 1) << ((e - 1).max(-126) - 23);
+            (Float::with_val(BITS, exact - y).abs() / spacing).to_f64()
+        }
+        _ => f64::INFINITY,
+    }
+}
+
+fn ulps(f: fn(f64) -> f64, correct: fn(f32) -> f32, exact: impl Fn(f32) -> Float + Sync) -> Off {
+    let stretch = |part: u32| {
+        let mut off = Off::default();
+        for bits in part << 20..=part << 20 | 0xf_ffff {
+            let x = f32::from_bits(bits);
+            if !x.is_finite() {
+                continue;
+            }
+            let (y, nearest) = (round32(f(f64::from(x))), correct(x));
+            if y != nearest && !(y.is_nan() && nearest.is_nan()) {
+                let error = in_ulps(y, &exact(x));
+                off = off.join(Off { misrounded: 1, worst: error, at: bits });
+            }
+        }
+        off
+    };
+    (0..1u32 << 12).into_par_iter().map(stretch).reduce(Off::default, Off::join)
+}
+
 fn main() {
     let mut names: Vec<String> = std::env::args().skip(1).collect();
     if names.first().is_some_and(|a| a == "--threads") {
@@ -93,6 +144,22 @@ fn main() {
         names.drain(..2);
     }
     let mut failed = false;
+    if names.first().is_some_and(|a| a == "--ulps") {
+        for name in &names[1..] {
+            let start = Instant::now();
+            let kernel = KERNELS.iter().find(|k| k.name == name).expect("a kernel's name");
+            let correct = reference::correct(name).expect("a kernel with a correctly rounded binary32 function");
+            let Off { misrounded, worst, at } = ulps(kernel.f, correct, |x| oracle(name, x));
+            println!(
+                "{name}: {misrounded} misrounded, at most {:.3e} ulp beyond a half at {:e} ({at:#010x}); {:.0} s",
+                (worst - 0.5).max(0.0),
+                f32::from_bits(at),
+                start.elapsed().as_secs_f64()
+            );
+            failed |= worst > ULPS;
+        }
+        names.clear();
+    }
     for name in names {
         let start = Instant::now();
         let seen = if let Some(p) = name.strip_prefix("pow:") {

@@ -3,30 +3,36 @@
 Usage: python3 scripts/mutants/run.py SEED COUNT WORK
 
 Copies the crate's sources into WORK, plants COUNT mutants chosen by SEED (see src/main.rs), drops those
-that don't compile, builds the tests once, and runs them for each mutant: the library's own tests of the
-modules concerned, then the laws. A mutant is caught when a test fails, the program ends otherwise, or takes
-ten times as long. Prints and keeps (WORK/results.tsv, the last line of a
-mutant counts) one line a mutant; it goes on where it was ended.
+that don't compile, and builds the tests once. A first run of every test, without a mutant, tells how long it
+takes and which mutants it comes by; then each mutant meets the tests that come by it, the quickest first,
+until one fails, ends otherwise, or takes ten times as long. What no test comes by has survived.
+
+Times are processor times of one thread: a busy machine changes nothing. Prints one line a mutant and keeps
+it in WORK/results.tsv; a run that was ended goes on where it was, with the same mutants.
 """
 
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
-import time
 
 seed, count, work = sys.argv[1], sys.argv[2], os.path.abspath(sys.argv[3])
 root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 tool, copy, target = (os.path.join(work, d) for d in ("tool", "copy", "target"))
-LIB = ["num::", "ops::", "bounds::", "scale::", "spec::", "certificate::", "chain::", "link::"]
-SUITE = ["laws::", "exact::", "chain::"]
+planted, reached, results = (os.path.join(work, f) for f in ("planted.tsv", "reached.tsv", "results.tsv"))
+# tests of the modules concerned; those of whole nets are too slow to be asked about every mutant
+LIB = ["num::", "ops::", "bounds::", "scale::", "spec::", "certificate::", "chain::", "link::", "gate::"]
+SUITE = ["laws::", "exact::", "chain::", "gate::", "gradients::"]
+# no test without a mutant may take longer, in seconds
+SLOWEST = 120
 
 
-def cargo(*args, cwd):
-    return subprocess.run(["cargo", *args, "--message-format=json"], cwd=cwd, stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL, text=True)
+def cargo(*args):
+    return subprocess.run(["cargo", *args, "--locked", "--target-dir", target, "--message-format=json"], cwd=copy,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
 
 def messages(run):
@@ -38,10 +44,10 @@ def plant(skip):
     shutil.rmtree(os.path.join(copy, "src"), ignore_errors=True)
     for name in ("src", "templates", "docs", "models", "tests"):
         shutil.copytree(os.path.join(root, name), os.path.join(copy, name), dirs_exist_ok=True)
-    for name in ("Cargo.toml", "Cargo.lock"):
+    for name in ("Cargo.lock", "build.rs"):
         shutil.copy(os.path.join(root, name), copy)
     # quick to build rather than quick to run
-    with open(os.path.join(copy, "Cargo.toml")) as f:
+    with open(os.path.join(root, "Cargo.toml")) as f:
         text = f.read().replace("opt-level = 2", "opt-level = 1")
     with open(os.path.join(copy, "Cargo.toml"), "w") as f:
         f.write(text)
@@ -59,7 +65,7 @@ def compiling():
         head, sites = plant(skip)
         names = {s[0]: s[5] for s in sites}
         bad = set()
-        run = cargo("check", "--release", "--lib", "--target-dir", target, cwd=copy)
+        run = cargo("check", "--release", "--lib")
         for m in messages(run):
             if m.get("reason") != "compiler-message" or m["message"]["level"] != "error":
                 continue
@@ -74,54 +80,80 @@ def compiling():
         print(f"{len(skip)} left out, as they don't compile", flush=True)
 
 
-def fails(program, names, mutant, limit):
-    """The first test that fails with a mutant, or None."""
-    env = dict(os.environ, MUTANT=mutant, RUST_BACKTRACE="0")
-    run = subprocess.Popen([program, *names], cwd=copy, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                           text=True)
-    begun = time.time()
-    os.set_blocking(run.stdout.fileno(), False)
-    seen = ""
-    while True:
-        seen += run.stdout.read() or ""
-        failed = re.search(r"test (\S+) \.\.\. FAILED", seen)
-        if failed:
-            run.kill()
-            return failed.group(1)
-        if run.poll() is not None:
-            return None if run.returncode == 0 else f"exit {run.returncode}"
-        if time.time() - begun > limit:
-            run.kill()
-            return "time"
-        time.sleep(0.1)
+def programs():
+    """The library's tests and the suite, with the tests to run of each."""
+    built = cargo("test", "--release", "--lib", "--test", "suite", "--no-run")
+    if built.returncode:
+        sys.exit("the tests don't build")
+    for m in messages(built):
+        if m.get("reason") == "compiler-artifact" and m["profile"]["test"] and m.get("executable"):
+            prefixes = LIB if m["target"]["kind"][0] == "lib" else SUITE
+            listed = subprocess.run([m["executable"], "--list", "--format", "terse"], stdout=subprocess.PIPE, text=True)
+            names = [line.removesuffix(": test") for line in listed.stdout.splitlines() if line.endswith(": test")]
+            yield m["executable"], [n for n in names if n.startswith(tuple(prefixes))]
+
+
+def test(program, name, limit, **env):
+    """Runs one test; why it failed, if it did, and its time."""
+    def bound():
+        resource.setrlimit(resource.RLIMIT_CPU, (int(limit) + 1, int(limit) + 2))
+        resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+
+    env = dict(os.environ, RAYON_NUM_THREADS="1", RUST_BACKTRACE="0", **env)
+    run = subprocess.Popen([program, "--exact", name, "--test-threads=1"], cwd=copy, env=env, preexec_fn=bound,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(run.pid, 0)
+    run.returncode = os.waitstatus_to_exitcode(status)
+    why = {0: None, 101: "", -24: " (time)", -9: " (time)"}.get(run.returncode, f" (status {run.returncode})")
+    return why, usage.ru_utime + usage.ru_stime
 
 
 os.makedirs(copy, exist_ok=True)
 subprocess.run(["cargo", "build", "--release", "--quiet", "--locked", "--target-dir", tool], check=True,
                cwd=os.path.join(root, "scripts/mutants"))
-head, sites = compiling()
+if not os.path.exists(planted):
+    head, sites = compiling()
+    with open(planted, "w") as out:
+        out.write("\n".join([head, *("\t".join(s) for s in sites)]) + "\n")
+head, *sites = open(planted).read().splitlines()
 print(head, flush=True)
-results = os.path.join(work, "results.tsv")
+sites = [s.split("\t") for s in sites]
+
+tests = {n: p for p, names in programs() for n in names}
+known = {}
+if os.path.exists(reached):
+    known = {t: (float(s), set(ks.split())) for t, s, ks in (line.rstrip("\n").split("\t") for line in open(reached))}
+for name, program in tests.items():
+    if name in known:
+        continue
+    trace = os.path.join(work, "trace")
+    open(trace, "w").close()
+    why, seconds = test(program, name, SLOWEST, MUTANT_TRACE=trace)
+    if why == " (time)":
+        print(f"{name} takes too long, and is left out", flush=True)
+        continue
+    if why is not None:
+        sys.exit(f"without a mutant, {name} fails{why}")
+    known[name] = (seconds, set(open(trace).read().split()))
+    with open(reached, "a") as out:
+        out.write(f"{name}\t{seconds:.2f}\t{' '.join(sorted(known[name][1], key=int))}\n")
+print(f"{len(known)} tests, {sum(s for s, _ in known.values()):.0f} s without a mutant", flush=True)
+
 done = {}
 if os.path.exists(results):
     done = dict(line.rstrip("\n").split("\t")[:2] for line in open(results))
-# what the library's own tests don't catch is left to the laws
-for kind, names, args in (("lib", LIB, ["--lib"]), ("test", SUITE, ["--test", "suite"])):
-    built = cargo("test", "--release", *args, "--no-run", "--target-dir", target, cwd=copy)
-    programs = [m["executable"] for m in messages(built) if m.get("reason") == "compiler-artifact"
-                and m["profile"]["test"] and m.get("executable") and m["target"]["kind"][0] == kind]
-    begun = time.time()
-    found = fails(programs[0], names, "0", 3600)
-    assert found is None, f"without a mutant, {found} fails"
-    limit = 10 * (time.time() - begun) + 10
-    print(f"{kind}: {(limit - 10) / 10:.0f} s without a mutant", flush=True)
-    for k, file, line, function, what, name in sites:
-        if done.get(name, "").startswith("caught") or done.get(name) == f"survived {kind}":
-            continue
-        found = fails(programs[0], names, k, limit)
-        done[name] = f"caught by {found}" if found else f"survived {kind}"
-        with open(results, "a") as out:
-            out.write(f"{name}\t{done[name]}\t{file}:{line} {function}: {what}\n")
-        print(k, f"{file}:{line}", function, what, done[name], sep="\t", flush=True)
+for k, file, line, function, what, name in sites:
+    if name in done:
+        continue
+    coming_by = sorted((s, n) for n, (s, ks) in known.items() if k in ks and n in tests)
+    done[name] = f"survived {len(coming_by)} tests"
+    for seconds, n in coming_by:
+        why, _ = test(tests[n], n, 10 * seconds + 2, MUTANT=k)
+        if why is not None:
+            done[name] = f"caught by {n}{why}"
+            break
+    with open(results, "a") as out:
+        out.write(f"{name}\t{done[name]}\t{file}:{line} {function}: {what}\n")
+    print(k, f"{file}:{line}", function, what, done[name], sep="\t", flush=True)
 caught = sum(v.startswith("caught") for v in done.values())
 print(f"{caught} of {len(done)} caught ({100 * caught / len(done):.1f} %), seed {seed}")

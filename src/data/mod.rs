@@ -12,6 +12,10 @@ use std::fmt;
 /// the graph, with one value left over for "nothing".
 pub const MAX_ELEMENTS: usize = 1 << 31;
 
+/// Largest number of dimensions of one tensor, NumPy's limit: a file of a few kilobytes may state thousands, whose
+/// handling takes time with their square.
+pub const MAX_RANK: usize = 64;
+
 /// Element type, by its ONNX name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DType {
@@ -183,8 +187,11 @@ pub struct HostTensor {
     pub data: Data,
 }
 
-/// Number of elements of a shape, or `None` when it exceeds [`MAX_ELEMENTS`].
+/// Number of elements of a shape, or `None` when it exceeds [`MAX_ELEMENTS`], or the shape [`MAX_RANK`].
 pub fn elements(shape: &[usize]) -> Option<usize> {
+    if shape.len() > MAX_RANK {
+        return None;
+    }
     if shape.contains(&0) {
         return Some(0);
     }
@@ -295,8 +302,11 @@ impl HostTensor {
     }
 }
 
-/// The message for a shape with more than [`MAX_ELEMENTS`] elements.
+/// The message for a shape without [`elements`].
 pub fn too_large(shape: &[usize]) -> String {
+    if shape.len() > MAX_RANK {
+        return format!("a shape of {} dimensions, where {MAX_RANK} are the most", shape.len());
+    }
     format!("shape {shape:?} has more than {MAX_ELEMENTS} elements, the most that one tensor may have here")
 }
 

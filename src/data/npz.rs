@@ -1,5 +1,6 @@
 //! npz archives: a zip file with one npy array per name.
 
+use std::collections::HashSet;
 use std::io::{Cursor, Read, Write};
 
 use super::{HostTensor, npy};
@@ -15,12 +16,16 @@ pub fn read(bytes: &[u8], file: &str) -> Result<Vec<(String, HostTensor)>, Diagn
     let malformed = |what: String| Diagnostic::new(Code::Malformed, what).file(file);
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes))
         .map_err(|e| malformed(format!("not an npz archive: {e}")).help("write it with numpy.savez"))?;
-    let mut out: Vec<(String, HostTensor)> = Vec::new();
+    // members of one name are one to the library, the last
+    if listed(bytes).is_some_and(|n| n != archive.len()) {
+        return Err(malformed("an array occurs twice in the archive".into()).into());
+    }
+    let (mut out, mut names) = (Vec::new(), HashSet::new());
     let mut problems = Diagnostics::default();
     let mut held = 0;
     for i in 0..archive.len() {
         match member(&mut archive, i, held) {
-            Ok((name, _)) if out.iter().any(|(n, _)| *n == name) => {
+            Ok((name, _)) if !names.insert(name.clone()) => {
                 problems.push(malformed(format!("array \"{name}\" occurs twice")));
             }
             Ok(pair) => {
@@ -31,6 +36,13 @@ pub fn read(bytes: &[u8], file: &str) -> Result<Vec<(String, HostTensor)>, Diagn
         }
     }
     problems.into_result(out)
+}
+
+/// Number of members that the end of the archive's directory states; `None` where they need the larger form.
+fn listed(bytes: &[u8]) -> Option<usize> {
+    let end = bytes.windows(4).rposition(|w| w == b"PK\x05\x06")?;
+    let n = u16::from_le_bytes(bytes.get(end + 10..end + 12)?.try_into().ok()?);
+    (n < u16::MAX).then_some(n.into())
 }
 
 /// The i-th array, when those before it take `held` bytes.
@@ -93,6 +105,18 @@ mod tests {
         let bytes = write(&arrays()).unwrap();
         assert_eq!(bytes, write(&arrays()).unwrap());
         assert_eq!(read(&bytes, "x.npz").unwrap(), arrays());
+    }
+
+    #[test]
+    fn a_name_that_occurs_twice_is_told() {
+        let two = [("ab".into(), HostTensor::f32(vec![], vec![1.0])), ("ac".into(), HostTensor::f32(vec![], vec![2.0]))];
+        let mut bytes = write(&two).unwrap();
+        for at in 0..bytes.len() - 6 {
+            if &bytes[at..at + 6] == b"ac.npy" {
+                bytes[at + 1] = b'b';
+            }
+        }
+        assert!(read(&bytes, "x.npz").unwrap_err().to_string().contains("an array occurs twice"));
     }
 
     #[test]

@@ -3,9 +3,10 @@
 //! A small reader of that one schema (`checkpoint.fbs` and `Tensor` of `ort.fbs` of ONNX Runtime 1.19):
 //! Checkpoint {version, module_state, …}, ModuleState {requires_grad_params, frozen_params, …}: vectors
 //! of Tensor {name, doc_string, dims, data_type, raw_data, …}. FlatBuffers are offsets into the file
-//! (little endian); every one is checked before it is followed, and nothing is followed twice.
+//! (little endian); every one is checked before it is followed, and what it leads to is counted.
 
-use crate::data::{DType, HostTensor};
+use crate::data::{DType, HostTensor, MAX_RANK};
+use crate::limits;
 
 /// Field numbers of the tables.
 const MODULE_STATE: usize = 1;
@@ -31,12 +32,12 @@ pub fn read(bytes: &[u8]) -> Result<Vec<(String, HostTensor)>, String> {
     let root = file.table(file.follow(0)?)?;
     let Some(state) = root.field(MODULE_STATE)? else { return Ok(Vec::new()) };
     let state = file.table(file.follow(state)?)?;
-    let mut out = Vec::new();
+    let (mut out, mut held) = (Vec::new(), 0);
     for field in [TRAINED, FROZEN] {
         let Some(at) = state.field(field)? else { continue };
         let (start, count) = file.vector(at, 4)?;
         for k in 0..count {
-            out.push(file.tensor(file.follow(start + 4 * k)?)?);
+            out.push(file.tensor(file.follow(start + 4 * k)?, &mut held)?);
         }
     }
     Ok(out)
@@ -96,14 +97,24 @@ impl<'a> File<'a> {
         Ok((start + 4, count))
     }
 
-    fn tensor(self, at: usize) -> Result<(String, HostTensor), String> {
+    /// The tensor at `at`; `held` counts the bytes of all tensors so far. Many entries may name one place in the
+    /// file, so the file's size bounds nothing.
+    fn tensor(self, at: usize, held: &mut u64) -> Result<(String, HostTensor), String> {
+        let mut hold = |bytes: usize| {
+            *held = held.saturating_add(bytes as u64);
+            limits::afford("the checkpoint's tensors, as far as this one,", *held).map_err(|d| d.what)
+        };
         let t = self.table(at)?;
         let Some(name) = t.field(NAME)? else { return Err("a tensor of the checkpoint has no name".into()) };
         let (start, length) = self.vector(name, 1)?;
+        hold(length)?;
         let name = String::from_utf8_lossy(self.bytes(start, length)?).into_owned();
         let mut shape = Vec::new();
         if let Some(dims) = t.field(DIMS)? {
             let (start, rank) = self.vector(dims, 8)?;
+            if rank > MAX_RANK {
+                return Err(format!("\"{name}\": {rank} dimensions, where {MAX_RANK} are the most"));
+            }
             for k in 0..rank {
                 let d = i64::from_le_bytes(self.number(start + 8 * k)?);
                 shape.push(usize::try_from(d).map_err(|_| format!("\"{name}\": negative size {d}"))?);
@@ -118,6 +129,8 @@ impl<'a> File<'a> {
             return Err(format!("\"{name}\": the values {why}"));
         };
         let (start, length) = self.vector(raw, 1)?;
+        // the widest that is held of the narrowest that is stored: an INT8 as 64 bits
+        hold(8 * length)?;
         let tensor = HostTensor::from_bytes(dtype, shape, self.bytes(start, length)?, false);
         Ok((name.clone(), tensor.map_err(|e| format!("\"{name}\": {e}"))?))
     }

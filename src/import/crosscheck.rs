@@ -88,6 +88,10 @@ struct Found {
 
 fn compared(model: &OnnxModel, inputs: &Inputs, ours: &HashMap<&str, Tensor>) -> Result<Found, String> {
     size(model, inputs, ours)?;
+    // what was read from a pipe is gone, and whoever waits for more waits for ever
+    if !std::fs::metadata(&model.file).is_ok_and(|m| m.is_file()) {
+        return Err("the model wasn't read from a regular file".into());
+    }
     let bytes = std::fs::read(&model.file).map_err(|e| format!("the file can't be read again: {e}"))?;
     if hex(&Sha256::digest(&bytes)) != model.sha256 {
         return Err("the file has changed since it was read".into());

@@ -10,9 +10,13 @@ pub const MAX_BUILT: usize = 1 << 28;
 
 /// Number of entries of a shape that lowering is about to build, or why it can't.
 pub fn built(shape: &[usize]) -> Result<usize, String> {
-    crate::data::elements(shape)
-        .filter(|&n| n <= MAX_BUILT)
-        .ok_or_else(|| format!("a tensor of shape {shape:?} is needed, with more than {MAX_BUILT} entries"))
+    let n = crate::data::elements(shape).ok_or_else(|| crate::data::too_large(shape))?;
+    if n > MAX_BUILT {
+        return Err(format!("a tensor of shape {shape:?} is needed, with more than {MAX_BUILT} entries"));
+    }
+    // an index table of it
+    crate::limits::afford(&format!("a tensor of shape {shape:?}"), 4 * n as u64).map_err(|d| d.what)?;
+    Ok(n)
 }
 
 /// Row-major strides: the last dimension has stride 1.

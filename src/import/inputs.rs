@@ -242,7 +242,7 @@ fn draw(
             Dim::Unknown => open(axis),
         })
         .collect();
-    let count = elements(&shape).filter(|&n| n <= 1 << 28).ok_or_else(|| too_large(&shape))?;
+    let count = elements(&shape).ok_or_else(|| too_large(&shape))?;
     crate::limits::afford("its values", 8 * count as u64).map_err(|d| d.what)?;
     let mut r = Random::new(seed, &info.name);
     let data = match dtype {

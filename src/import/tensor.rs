@@ -184,7 +184,7 @@ pub fn decode_sparse(t: &pb::SparseTensorProto, external: &mut External) -> Resu
         .collect::<Result<_, _>>()?;
     // a sparse tensor may promise far more memory than the file has: keep it to what index tables of
     // a practical graph can hold
-    let count = elements(&dense_dims).filter(|&n| n <= 1 << 28).ok_or_else(|| too_large(&dense_dims))?;
+    let count = super::index::built(&dense_dims)?;
     external.make(8 * count)?;
     let values = decode(values, external)?;
     let indices = decode(indices, external)?;

@@ -25,7 +25,10 @@ pub fn ranges(n: usize, grain: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
 /// A place that several threads write to, each its own entries.
 struct Shared<T>(*mut T);
 
-// SAFETY: the functions below hand every entry to one call of the body only, and T may change threads.
+// SAFETY: the functions below hand every entry to one call of the body only, so that no two threads have a
+// reference to one entry, and no &T is shared: T need not be Sync. It is made, changed and dropped on other threads
+// than the caller's, so it must be Send. The pool ends or unwinds only when all pieces have: no piece outlives what
+// it writes to.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
@@ -81,8 +84,10 @@ pub fn chunks<T: Send>(data: &mut [T], size: usize, grain: usize, body: impl Fn(
 
 /// `body(i, entry)` for every entry.
 pub fn each<T: Send>(data: &mut [T], grain: usize, body: impl Fn(usize, &mut T) + Sync) {
+    // the length first: `data` isn't looked at while its entries are written through `from`
+    let n = data.len();
     let from = Shared(data.as_mut_ptr());
-    ranges(data.len(), grain, &|range| {
+    ranges(n, grain, &|range| {
         for i in range {
             // SAFETY: i lies within `data`, which is borrowed for this call, and `ranges` covers each once
             body(i, unsafe { &mut *from.at(i) });

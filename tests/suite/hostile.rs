@@ -125,6 +125,9 @@ fn sizes_that_overflow_or_are_negative_are_told() {
     };
     refuses(&declared(&[Ok(1 << 62), Ok(1 << 62)]), &["error[E020]", "more than 2147483648 elements"]);
     refuses(&declared(&[Ok(1 << 28)]), &["error[E0", "at most 1.0 GiB may be taken"]);
+    refuses(&declared(&[Ok(1 << 30)]), &["error[E020]", "its values would take 8.0 GiB or more, at most 1.0 GiB"]);
+    refuses(&declared(&[Ok(1); 5000]), &["error[E020]", "a shape of 5000 dimensions, where 64 are the most"]);
+    refuses(&sized(&[1; 5000]), &["error[E002]", "a shape of 5000 dimensions, where 64 are the most"]);
     refuses(&declared(&[Ok(-5)]), &["error[E004]", "input \"x\" states the size -5"]);
 }
 
@@ -142,6 +145,13 @@ fn small_files_that_ask_for_much_memory_are_refused_before_they_get_it() {
     for (n, w) in cases {
         refuses(&around(n, w, &[2, 2]), &["error[E0"]);
     }
+    // a sum over all pairs
+    let column = tensor("w", &[1 << 17, 1], &vec![0.5; 1 << 17]);
+    refuses(&around(node("Add", &["xs", "w"], "y"), column, &[1, 1 << 17]), &["error[E0", "is needed, with more than"]);
+    let column = tensor("w", &[1 << 14, 1], &vec![0.5; 1 << 14]);
+    let masked = tensor("w", &[1 << 15, 1], &vec![f32::NEG_INFINITY; 1 << 15]);
+    refuses(&around(node("Add", &["xs", "w"], "y"), masked, &[1, 1 << 17]), &["error[E0", "is needed, with more than"]);
+    refuses(&around(node("Mul", &["xs", "w"], "y"), column, &[1, 1 << 15]), &["error[E0", "at most 1.0 GiB may be taken"]);
     // an outer product
     let many = vec![0.5; 1 << 14];
     let w = tensor("w", &[1, 1 << 14], &many);
@@ -304,6 +314,92 @@ fn archives_that_expand_without_end_are_refused() {
     fs::write(dir.path().join("bomb.npz"), zip.finish().expect("finished").into_inner()).expect("written");
     let args = ["m.onnx", "--inputs", "bomb.npz", "--max-memory", "200M"];
     refused(dir.path(), &args, &["error[E002]", "array \"x\"", "would take 286.1 MiB or more, at most 200.0 MiB"]);
+}
+
+/// A checkpoint that lists one tensor of a megabyte so many times.
+fn repeated(count: u32) -> Vec<u8> {
+    let mut b = Vec::new();
+    let words = |b: &mut Vec<u8>, v: &[u32]| v.iter().for_each(|x| b.extend(x.to_le_bytes()));
+    let halves = |b: &mut Vec<u8>, v: &[u16]| v.iter().for_each(|x| b.extend(x.to_le_bytes()));
+    words(&mut b, &[16]);
+    b.extend(b"ODTC");
+    halves(&mut b, &[8, 8, 0, 4]); // 8: fields of Checkpoint
+    words(&mut b, &[8, 12]); // 16: Checkpoint, module_state at 20 → 32
+    halves(&mut b, &[6, 8, 4, 0]); // 24: fields of ModuleState
+    words(&mut b, &[8, 4, count]); // 32: ModuleState, trained at 36 → 40: so many tensors
+    let list = 44;
+    let tensor = list + 4 * count + 16;
+    (0..count).for_each(|k| words(&mut b, &[tensor - (list + 4 * k)]));
+    halves(&mut b, &[14, 20, 4, 0, 8, 12, 16, 0]); // fields of Tensor
+    words(&mut b, &[16, 16, 20, 1, 32]); // Tensor: name, dims, type, raw data
+    words(&mut b, &[1]);
+    b.extend(b"w\0\0\0");
+    words(&mut b, &[1, 1 << 18, 0, 0, 0]);
+    words(&mut b, &[1 << 20]);
+    b.resize(b.len() + (1 << 20), 0);
+    b
+}
+
+#[test]
+fn one_tensor_of_a_checkpoint_is_not_read_a_thousand_times() {
+    let dir = place();
+    fs::write(dir.path().join("checkpoint"), repeated(1000)).expect("written");
+    let args = ["m.onnx", "--inputs", "m.inputs.npz", "--weights", "checkpoint", "--max-memory", "100M"];
+    refused(dir.path(), &args, &["error[E002]", "as far as this one, would take ", "at most 100.0 MiB may be taken"]);
+}
+
+#[test]
+fn functions_that_call_each_other_without_end_are_refused() {
+    let call = |op: &str, x: &str, y: &str| pb::NodeProto { domain: "f".into(), ..node(op, &[x], y) };
+    let opset = |domain: &str, version| pb::OperatorSetIdProto { domain: domain.into(), version };
+    let with = |functions: Vec<(String, Vec<pb::NodeProto>)>, first: &str| {
+        let nodes = vec![call(first, "x", "z"), node("Mul", &["z", "w"], "y"), node("ReduceSum", &["y"], "loss")];
+        let w = vec![tensor("w", &[2], &[1.0, 2.0])];
+        let whole = model(nodes, w, vec![float_input("x", &[Ok(2)])], &["loss"]);
+        let mut m = pb::ModelProto::decode(&whole[..]).expect("a model");
+        m.opset_import.push(opset("f", 1));
+        m.functions = functions
+            .into_iter()
+            .map(|(name, node)| pb::FunctionProto {
+                name: Some(name),
+                domain: Some("f".into()),
+                input: vec!["a".into()],
+                output: vec!["b".into()],
+                node,
+                opset_import: vec![opset("", 17), opset("f", 1)],
+                ..Default::default()
+            })
+            .collect();
+        m.encode_to_vec()
+    };
+    let itself = vec![("R".to_string(), vec![call("R", "a", "b")])];
+    refuses(&with(itself, "R"), &["error[E050]", "local functions call each other more than 32 deep"]);
+    // each calls the one before twice: 2^25 nodes
+    let twice = |k: u32| match k {
+        0 => vec![node("Neg", &["a"], "b")],
+        _ => vec![call(&format!("F{}", k - 1), "a", "t"), call(&format!("F{}", k - 1), "t", "b")],
+    };
+    let doubled = (0..26).map(|k| (format!("F{k}"), twice(k))).collect();
+    refuses(&with(doubled, "F25"), &["error[E050]", "or grow too large"]);
+}
+
+/// Whoever opens a pipe a second time waits for ever.
+#[cfg(unix)]
+#[test]
+fn what_comes_through_a_pipe_is_read_once() {
+    let dir = place();
+    for (file, args) in [("m.onnx", ["p", "--inputs", "m.inputs.npz"]), ("m.inputs.npz", ["m.onnx", "--inputs", "p"])] {
+        let pipe = dir.path().join("p");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo starts");
+        assert!(made.success());
+        let bytes = fs::read(dir.path().join(file)).expect("read");
+        let to = pipe.clone();
+        let writer = std::thread::spawn(move || fs::write(to, bytes));
+        let run = certify(dir.path(), &args);
+        assert_eq!(run.status, 0, "{}", run.err);
+        writer.join().expect("no panic").expect("written");
+        fs::remove_file(&pipe).expect("removed");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! The supply chain, as far as it can be checked without network: licences and sources of all packages, and
-//! where `unsafe` stands. `cargo deny check` with `deny.toml` checks advisories as well.
+//! The supply chain, as far as it can be checked without network: licences and sources of all packages, those
+//! that are there in two versions, and where `unsafe` stands. `cargo deny check` with `deny.toml` checks advisories as well.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -63,6 +63,32 @@ fn every_package_has_a_licence_and_a_source_that_are_allowed() {
         }
     }
     assert!(bad.is_empty(), "{bad:#?}");
+}
+
+#[test]
+fn two_versions_of_one_package_are_known() {
+    let read = |f: &str| -> toml::Table {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(f)).expect("readable");
+        text.parse().expect("TOML")
+    };
+    let (lock, deny) = (read("Cargo.lock"), read("deny.toml"));
+    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for p in lock["package"].as_array().expect("packages") {
+        let of = |key: &str| p[key].as_str().expect("text");
+        versions.entry(of("name")).or_default().insert(of("version"));
+    }
+    let skipped = deny["bans"]["skip"].as_array().expect("a list").iter();
+    let skipped: BTreeSet<&str> = skipped.map(|s| s["crate"].as_str().expect("text")).collect();
+    // all but the one that stays
+    let mut twice = BTreeSet::new();
+    for (name, all) in versions.iter().filter(|(_, all)| all.len() > 1) {
+        let known = all.iter().map(|v| format!("{name}@{v}")).filter(|p| skipped.contains(p.as_str()));
+        let known: Vec<String> = known.collect();
+        assert_eq!(known.len() + 1, all.len(), "{name} {all:?}: deny.toml says nothing of it, or of all");
+        twice.extend(known);
+    }
+    let stale: Vec<&&str> = skipped.iter().filter(|s| !twice.contains(**s)).collect();
+    assert!(stale.is_empty(), "deny.toml skips what isn't there twice: {stale:?}");
 }
 
 /// Files with `unsafe` in them; docs/evidence.md says what for.

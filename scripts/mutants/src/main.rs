@@ -198,16 +198,39 @@ impl Finder<'_> {
     }
 }
 
-/// Functions of the mutants; k is 0 for none.
+/// Functions of the mutants; k is 0 for none. With `MUTANT_TRACE=FILE` the numbers of those that are come by are
+/// added to FILE.
 const SUPPORT: &str = r#"
 //! Planted by scripts/mutants.
 #![allow(missing_docs)]
+use std::io::Write;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-static ACTIVE: OnceLock<u32> = OnceLock::new();
+struct Asked {
+    active: u32,
+    trace: Option<std::sync::Mutex<std::fs::File>>,
+}
+
+static MET: [AtomicBool; 1 << 16] = [const { AtomicBool::new(false) }; 1 << 16];
+
+static ASKED: OnceLock<Asked> = OnceLock::new();
+
+fn ask() -> Asked {
+    let active = std::env::var("MUTANT").ok().and_then(|v| v.parse().ok()).unwrap_or(0);
+    let open = |path| std::fs::OpenOptions::new().append(true).open(path).expect("the trace is there");
+    Asked { active, trace: std::env::var("MUTANT_TRACE").ok().map(|p| open(p).into()) }
+}
 
 pub fn on(k: u32) -> bool {
-    *ACTIVE.get_or_init(|| std::env::var("MUTANT").ok().and_then(|v| v.parse().ok()).unwrap_or(0)) == k
+    let asked = ASKED.get_or_init(ask);
+    if let Some(trace) = &asked.trace {
+        let met = &MET[k as usize];
+        if !met.load(Relaxed) && !met.swap(true, Relaxed) {
+            writeln!(trace.lock().expect("no panic meanwhile"), "{k}").expect("the trace is written");
+        }
+    }
+    asked.active == k
 }
 
 pub trait Number: Sized {

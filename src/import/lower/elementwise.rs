@@ -6,7 +6,7 @@ use super::call::{Call, Done, Problem, invalid, unsupported};
 use super::fold::{self, Arithmetic, Function};
 use crate::data::DType;
 use crate::error::Code;
-use crate::import::index::{broadcast_shape, expand};
+use crate::import::index::{broadcast_shape, built, expand};
 use crate::import::value::Source;
 use crate::ir::{Index, ValueId};
 use crate::num::{Elementary, Pieces, Steps, Ties};
@@ -465,7 +465,7 @@ fn sum_with_mask(c: &mut Call) -> Done {
         sides.push(side);
     }
     let shape = broadcast_shape(&sides[0].2, &sides[1].2)?;
-    let n: usize = shape.iter().product();
+    let n = built(&shape)?;
     let mut hidden = vec![false; n];
     let mut marked = false;
     for (_, mask, from) in &sides {

@@ -54,7 +54,7 @@ pub(super) fn reshape(c: &mut Call) -> Done {
         }
         out[k] = count / rest;
     }
-    if crate::data::elements(&out) != Some(count) {
+    if crate::data::elements(&out).ok_or_else(|| crate::data::too_large(&out))? != count {
         return Err(format!("shape {shape:?} has {count} entries, the new shape {out:?} another number").into());
     }
     c.moved(out, Index::Identity)
