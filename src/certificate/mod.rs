@@ -52,7 +52,8 @@ impl Certificate {
         match value.get("schema") {
             Some(serde_json::Value::String(s)) if s == SCHEMA => {}
             Some(serde_json::Value::String(s)) if !s.starts_with("certify/certificate/") => {
-                let what = format!("the document has schema \"{s}\", and a certificate is asked for, which has \"{SCHEMA}\"");
+                let what =
+                    format!("the document has schema \"{s}\", and a certificate is asked for, which has \"{SCHEMA}\"");
                 let help = "a certificate is written by `certify MODEL --certificate FILE`, without --each";
                 return Err(Diagnostic::new(Code::Malformed, what).help(help));
             }

@@ -342,8 +342,7 @@ mod tests {
         let c = with_balls(&given.data, Some(&balls));
         let others = [("other".to_string(), shape.to_vec(), spec(s.len(), 5.0))];
         let sizes = [("the batch size".to_string(), 16)];
-        let context =
-            Context { shape, limit: limit(&c), largest: c.norm.lo(), others: &others, sizes: &sizes };
+        let context = Context { shape, limit: limit(&c), largest: c.norm.lo(), others: &others, sizes: &sizes };
         of_values("g", &given, &c, &context).into_iter().map(|c| format!("{}: {}", c.id, c.text)).collect()
     }
 

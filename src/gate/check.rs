@@ -461,9 +461,9 @@ fn rename(called: &[(String, String)]) -> Option<String> {
     let all = called.len() > 1
         && plain(&from)
         && plain(&to)
-        && called.iter().all(|(k, p)| {
-            k.strip_prefix(from.as_str()).is_some_and(|rest| p.strip_prefix(to.as_str()) == Some(rest))
-        });
+        && called
+            .iter()
+            .all(|(k, p)| k.strip_prefix(from.as_str()).is_some_and(|rest| p.strip_prefix(to.as_str()) == Some(rest)));
     all.then(|| format!("--rename '{from}*={to}*'"))
 }
 

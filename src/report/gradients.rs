@@ -38,7 +38,9 @@ fn answers(r: Rung) -> &'static str {
         }
         Rung::Schedule => "How far this build’s order of operations can go wrong, however its operations round.",
         Rung::Run => "What the roundings that this run made can add up to, each with its size, in the worst direction.",
-        Rung::ChainPortable => "As portable, through signed derivatives instead of magnitudes: doesn’t explode with depth.",
+        Rung::ChainPortable => {
+            "As portable, through signed derivatives instead of magnitudes: doesn’t explode with depth."
+        }
         Rung::ChainSchedule => "As schedule, through signed derivatives.",
         Rung::ChainRun => "As run, through signed derivatives.",
         Rung::Probabilistic => "What roundings that are independent and of mean zero would give. For comparison only.",
@@ -164,7 +166,12 @@ pub(super) fn gradients(c: &Certificate) -> Gradients {
     Gradients {
         rungs: present
             .iter()
-            .map(|&r| Head { name: rung_name(r), covers: covers(r.covers()), standing: shared_standing(c, r), answers: answers(r) })
+            .map(|&r| Head {
+                name: rung_name(r),
+                covers: covers(r.covers()),
+                standing: shared_standing(c, r),
+                answers: answers(r),
+            })
             .collect(),
         missing: missing.join(", "),
         rows: c.gradients.iter().enumerate().map(numbered).collect(),

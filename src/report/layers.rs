@@ -61,7 +61,11 @@ pub(super) fn budget(c: &Certificate) -> Budget {
         let rows: Vec<BudgetRow> = rows.collect();
         BudgetGroup { size: rows.len(), rows }
     };
-    Budget { groups: with.iter().take(BUDGETS).map(group).collect(), missing: with.is_empty(), more: with.len() > BUDGETS }
+    Budget {
+        groups: with.iter().take(BUDGETS).map(group).collect(),
+        missing: with.is_empty(),
+        more: with.len() > BUDGETS,
+    }
 }
 
 /// One folded block per gradient.

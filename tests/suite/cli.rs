@@ -624,10 +624,8 @@ fn the_readme_shows_what_the_demo_prints() {
     let shown = shown.split("```").nth(1).expect("a block").trim_start();
     let dir = tempfile::tempdir().expect("a directory");
     let (model, inputs) = (crate_file("models/digits_cnn.onnx"), crate_file("models/digits_cnn.inputs.npz"));
-    let run = certify(
-        dir.path(),
-        &[&model, "--inputs", &inputs, "--report", "report.html", "--certificate", "report.json"],
-    );
+    let run =
+        certify(dir.path(), &[&model, "--inputs", &inputs, "--report", "report.html", "--certificate", "report.json"]);
     assert_eq!(run.status, 0, "{}{}", run.out, run.err);
     assert_eq!(without_figures(shown), without_figures(&run.out), "\n{shown}\n{}", run.out);
 }

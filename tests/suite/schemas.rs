@@ -71,8 +71,14 @@ fn sample(name: &str) -> Certificate {
 }
 
 /// Names that quoting, paths, markup and URIs stumble over.
-const NAMES: [&str; 6] =
-    ["<script>&\"'</script>", "\u{202e}gnp.exe\u{202c}", "\u{1f525}/weight", "a\u{0}b\u{1b}[31m\u{7}\u{fffe}", "", "%2e%2e/../c:\\d e"];
+const NAMES: [&str; 6] = [
+    "<script>&\"'</script>",
+    "\u{202e}gnp.exe\u{202c}",
+    "\u{1f525}/weight",
+    "a\u{0}b\u{1b}[31m\u{7}\u{fffe}",
+    "",
+    "%2e%2e/../c:\\d e",
+];
 
 fn hostile(mut f: Findings) -> Findings {
     for (one, name) in f.findings.iter_mut().zip(NAMES.iter().cycle()) {

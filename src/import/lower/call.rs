@@ -143,7 +143,12 @@ impl Call<'_, '_> {
                 None => v.iter().map(|&x| x as f32).collect(),
                 Some(x) => return Err(unsupported(format!("an integer {x}, which binary32 may not hold"))),
             },
-            _ => return Err(Problem::found(Code::Type, format!("operand {k} is {} where integers are needed", host.dtype))),
+            _ => {
+                return Err(Problem::found(
+                    Code::Type,
+                    format!("operand {k} is {} where integers are needed", host.dtype),
+                ));
+            }
         };
         Ok(self.tensor(&format!("operand {k}"), host.shape.clone(), data))
     }

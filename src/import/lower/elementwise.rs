@@ -153,7 +153,8 @@ pub(super) fn stepwise(c: &mut Call) -> Done {
     let x = if held.is_some() { c.whole(0)? } else { c.x()? };
     let y = match steps {
         Some(steps) => {
-            let what = format!("the derivative of {} is 0: no gradient passes, not even a straight-through one", c.node.op);
+            let what =
+                format!("the derivative of {} is 0: no gradient passes, not even a straight-through one", c.node.op);
             c.remark(what);
             c.emit(ops::Staircase(steps), &[x])?
         }

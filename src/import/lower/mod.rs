@@ -195,8 +195,7 @@ impl<'m> Lowering<'m> {
     /// Makes the inputs and initializers known.
     fn enter(&mut self, inputs: &Inputs) {
         for (name, tensor) in &inputs.values {
-            let value =
-                Value { source: Source::Input, host: Some(Arc::new(tensor.clone())), graph: None, held: None };
+            let value = Value { source: Source::Input, host: Some(Arc::new(tensor.clone())), graph: None, held: None };
             self.values.insert(name.clone(), value);
         }
         for (name, tensor) in &self.model.graph.initializers {
@@ -378,7 +377,9 @@ impl<'m> Lowering<'m> {
             }
             (Some(_), Source::Input) => (LeafKind::Input, "graph input"),
             (Some(_), _) => (LeafKind::Constant, "not among the parameters that the file trains"),
-            (None, _) => trained(source, name, host, self.roles.get(name).copied(), self.weights.contains(name), self.dynamo),
+            (None, _) => {
+                trained(source, name, host, self.roles.get(name).copied(), self.weights.contains(name), self.dynamo)
+            }
         };
         if kind == LeafKind::Parameter && self.options.freeze.iter().any(|p| matches(p, name)) {
             return (LeafKind::Constant, "frozen by --freeze");

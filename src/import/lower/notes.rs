@@ -44,8 +44,7 @@ pub fn of(model: &OnnxModel) -> Vec<Note> {
         let stored = |name: &String| model.graph.initializers.iter().any(|(i, _)| i == name);
         let folded = |n: &&Node| {
             let mut read = n.inputs.iter().enumerate();
-            n.domain.is_empty()
-                && read.any(|(k, i)| weight(&n.op, k) && folded_name(i) && stored(i))
+            n.domain.is_empty() && read.any(|(k, i)| weight(&n.op, k) && folded_name(i) && stored(i))
         };
         warn(
             "PyTorch's newer exporter stored transposed or joined weights as tensors of their own: they have lost their names, and \

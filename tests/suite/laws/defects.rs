@@ -12,7 +12,9 @@ fn without(defect: Defect) -> &'static [&'static str] {
         // nothing is rounded
         Defect::HalvedLocal => &["Staircase", "Gather", "Join", "Max"],
         Defect::HalvedVjpLocal => &["Add", "Sub", "Staircase", "Join", "Sum"],
-        Defect::WrongCount => &["Add", "Sub", "Mul", "Div", "Smooth", "Piecewise", "Staircase", "Gather", "Join", "Max"],
+        Defect::WrongCount => {
+            &["Add", "Sub", "Mul", "Div", "Smooth", "Piecewise", "Staircase", "Gather", "Join", "Max"]
+        }
         // its cotangents are zeros
         Defect::DroppedVjpCarried | Defect::ShiftedVjpIndex | Defect::HalvedVjpScale => &["Staircase"],
         _ => &[],
