@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn a_name_that_occurs_twice_is_told() {
-        let two = [("ab".into(), HostTensor::f32(vec![], vec![1.0])), ("ac".into(), HostTensor::f32(vec![], vec![2.0]))];
+        let two =
+            [("ab".into(), HostTensor::f32(vec![], vec![1.0])), ("ac".into(), HostTensor::f32(vec![], vec![2.0]))];
         let mut bytes = write(&two).unwrap();
         for at in 0..bytes.len() - 6 {
             if &bytes[at..at + 6] == b"ac.npy" {
