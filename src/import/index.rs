@@ -2,7 +2,7 @@
 //!
 //! One table serves both worlds: exact import-time data ([`apply`]) and the graph's `Gather`.
 
-use crate::data::{Data, HostTensor};
+use crate::data::{Data, HostTensor, MAX_RANK, too_large};
 use crate::ir::Index;
 
 /// Largest tensor that lowering builds itself (windows, expansions): 2^28 entries, 1 GiB.
@@ -10,10 +10,11 @@ pub const MAX_BUILT: usize = 1 << 28;
 
 /// Number of entries of a shape that lowering is about to build, or why it can't.
 pub fn built(shape: &[usize]) -> Result<usize, String> {
-    let n = crate::data::elements(shape).ok_or_else(|| crate::data::too_large(shape))?;
-    if n > MAX_BUILT {
-        return Err(format!("a tensor of shape {shape:?} is needed, with more than {MAX_BUILT} entries"));
-    }
+    let n = match crate::data::elements(shape) {
+        None if shape.len() > MAX_RANK => return Err(too_large(shape)),
+        Some(n) if n <= MAX_BUILT => n,
+        _ => return Err(format!("a tensor of shape {shape:?} is needed, with more than {MAX_BUILT} entries")),
+    };
     // an index table of it
     crate::limits::afford(&format!("a tensor of shape {shape:?}"), 4 * n as u64).map_err(|d| d.what)?;
     Ok(n)

@@ -147,14 +147,12 @@ fn small_files_that_ask_for_much_memory_are_refused_before_they_get_it() {
     }
     // a sum over all pairs
     let column = tensor("w", &[1 << 17, 1], &vec![0.5; 1 << 17]);
-    refuses(&around(node("Add", &["xs", "w"], "y"), column, &[1, 1 << 17]), &["error[E0", "is needed, with more than"]);
+    let more = ["error[E0", "is needed, with more than 268435456 entries"];
+    refuses(&around(node("Add", &["xs", "w"], "y"), column, &[1, 1 << 17]), &more);
     let column = tensor("w", &[1 << 14, 1], &vec![0.5; 1 << 14]);
     let masked = tensor("w", &[1 << 15, 1], &vec![f32::NEG_INFINITY; 1 << 15]);
-    refuses(&around(node("Add", &["xs", "w"], "y"), masked, &[1, 1 << 17]), &["error[E0", "is needed, with more than"]);
-    refuses(
-        &around(node("Mul", &["xs", "w"], "y"), column, &[1, 1 << 15]),
-        &["error[E0", "at most 1.0 GiB may be taken"],
-    );
+    refuses(&around(node("Add", &["xs", "w"], "y"), masked, &[1, 1 << 17]), &more);
+    refuses(&around(node("Mul", &["xs", "w"], "y"), column, &[1, 1 << 15]), &["error[E0", "is needed, with more than"]);
     // an outer product
     let many = vec![0.5; 1 << 14];
     let w = tensor("w", &[1, 1 << 14], &many);
