@@ -116,7 +116,9 @@ impl<'a> Table<'a> {
             let entering: Vec<Option<Injection>> = (0..want.len())
                 .map(|operand| want[operand].then(|| inject(Site::Backward { from: v, operand })).flatten())
                 .collect();
-            let live = cotangents[id].is_some() || n.operands.iter().any(|o| values[o.index()].is_some());
+            // a rule may read the result: it moves the contributions as well
+            let read = || n.operands.iter().chain([&v]).any(|o| values[o.index()].is_some());
+            let live = cotangents[id].is_some() || read();
             let mut contributions = if live {
                 let x: Vec<&Array<Jet>> = n.operands.iter().map(|o| self.value(&values, *o)).collect();
                 let ybar = cotangents[id].as_ref().unwrap_or(still);
