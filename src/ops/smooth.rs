@@ -140,7 +140,7 @@ impl Smooth {
     }
 
     /// sup |f″|.
-    fn curvature(&self, x: Interval) -> Mag {
+    pub(crate) fn curvature(&self, x: Interval) -> Mag {
         let mag = x.mag();
         let slope = |f: Elementary| f.slope(x);
         let two = Mag::of(2.0);
@@ -226,6 +226,13 @@ impl Smooth {
                 own + Mag::of(2.0) * u() * Mag::of(f64::from(p) - 1.0) * ln(m.get()).max(ln(x.mig())) * slope
             }
         }
+    }
+
+    /// What a product ȳ·p or ȳ/2 that underflows may yet be multiplied by on the way to ȳ·f′.
+    // x^(p−1) = f′/p, or 2f′
+    fn after_scaling(&self, slope: Mag) -> Mag {
+        let power = if let Elementary::Pow(p) = self.0 { f64::from(p).abs() } else { 1.0 };
+        slope * Mag::of(2.0).max(Mag::ONE.div_lower(power))
     }
 
     /// sup |f′| as a bound on the derivative at the centre.
@@ -331,7 +338,7 @@ impl RevNode for Smooth {
                         // a derivative that overflows makes NaN of a cotangent 0
                         Mag::INFINITY
                     } else {
-                        g * slack + lemma::monomial(2, g * (worst + slack), g)
+                        g * slack + lemma::monomial(2, g * (worst + slack), g + self.after_scaling(worst + slack))
                     }
                 }
             };
@@ -373,7 +380,7 @@ impl RevNode for Smooth {
             let (v, g) = (x[0].data[i], ybar.data[i].mag());
             let slope = self.0.slope(v);
             let worst = slope + self.slope_slack(v, slope);
-            Interval::symmetric(g * worst + lemma::monomial(2, g * worst, g))
+            Interval::symmetric(g * worst + lemma::monomial(2, g * worst, g + self.after_scaling(worst)))
         };
         vec![Some(Array::new(x[0].shape.clone(), map(ybar.data.len(), one)))]
     }
