@@ -3,10 +3,18 @@
 //! [`eval`] and [`backprop`] are a posteriori: they read this run's values and the spec's enclosures,
 //! and bound |R − spec| per entry for the runs R that a [`Centre`] covers: this run (`schedule`), or
 //! every conforming one (`portable`). [`literal`] is the seeds' recursion for the reference run.
+//!
+//! Bounds are per entry, through |W|. A bound on ‖e‖₂ per sample beside them, through a certified upper bound on
+//! the spectral norm of W, grows more slowly (σ ≈ 2.8 against ≈ 4.5 for gated 64×64 layers in He's
+//! initialisation), but doesn't reach further: on such nets the median of `portable` ÷ ‖g‖∞ would fall from 0.041
+//! to 0.022 with 4 layers, 0.82 to 0.30 with 5, 4.6 to 0.98 with 6, 640 to 40 with 8, 5·10¹⁰ to 5·10⁶ with 16.
+//! Where the norm would help, a bound says nothing either way; there [`crate::chain`] is the tighter one by orders
+//! of magnitude. So the rules stay free of it.
 
 pub mod literal;
 pub mod measured;
 pub mod region;
+mod step;
 
 use crate::ir::{Tensor, ValueId, walk};
 use crate::num::format::{largest, u};
@@ -18,6 +26,7 @@ use crate::seed::Seed;
 use crate::spec::Exact;
 use measured::Measured;
 use std::convert::Infallible;
+pub use step::{Steps, one_step};
 
 /// What a bound pass reads: one run, and the enclosures of the spec.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +74,7 @@ impl Errors {
 }
 
 impl<'a> Evidence<'a> {
-    fn value(&self, v: ValueId, errors: &'a [Mag], centre: Centre) -> Approx<'a> {
+    fn value<'b>(&'b self, v: ValueId, errors: &'b [Mag], centre: Centre) -> Approx<'b> {
         let i = v.index();
         Approx {
             shape: &self.values[i].shape,
@@ -86,6 +95,7 @@ fn checked(mut b: Errors, peak: Mag, spec: &[Interval], centre: Centre) -> Error
         let over = peak.get() > largest() || b.eps.iter().zip(spec).any(|(&e, s)| (s.mag() + e).get() > largest());
         if over {
             b.eps.fill(Mag::INFINITY);
+            b.locals.fill(Mag::INFINITY);
             b.local = Mag::INFINITY;
         }
     }
@@ -124,52 +134,6 @@ pub fn eval_with(
         errors.push(Errors { undecided, ..checked(Errors::of(b), peak, &e.exact.values[v.index()], centre) });
     }
     errors
-}
-
-/// Local errors, every operation on its own: how far the operands are from the spec is read off the enclosures
-/// of this run, not composed. `eps` of the result bounds one step only.
-///
-/// Where a rule's local part grows with what the operands carry (softmax, products of rounded factors, orders
-/// that might overflow), the composed bounds would make it explode with depth. With [`Centre::Run`] the locals
-/// bound what this run's operations add; with [`Centre::Spec`] what those of any run add whose operands are as
-/// near to the spec as this run's: to first order, all of them.
-pub fn one_step(e: Evidence, seeds: &[Seed], wanted: &[bool], centre: Centre) -> (Vec<Errors>, Backward) {
-    let graph = e.graph;
-    // |x̂ − x| ≤ the largest distance of x̂ from the enclosure
-    let seen = |run: &[f32], spec: &[Interval]| map(run.len(), |i| spec[i].radius_about(f64::from(run[i])));
-    let near: Vec<Vec<Mag>> = (0..graph.len()).map(|i| seen(&e.values[i].data, &e.exact.values[i])).collect();
-    let mut forward: Vec<Errors> = graph.leaves().iter().map(|l| Errors::none(l.tensor.data.len())).collect();
-    for (k, n) in graph.nodes().iter().enumerate() {
-        let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, &near[o.index()], centre)).collect();
-        forward.push(Errors::of(n.op.forward_bound(&x, &e.value(graph.node_id(k), &[], centre))));
-    }
-    let mut parts: Vec<Vec<Errors>> = vec![Vec::new(); graph.len()];
-    let walked = walk::down(
-        graph,
-        wanted,
-        seeds.iter().map(|s| (s.value, Errors::none(s.cotangent.data.len()))).collect(),
-        |v, n, _: &Errors, want| {
-            let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, &near[o.index()], centre)).collect();
-            let y = e.value(v, &near[v.index()], centre);
-            let run = e.cotangents.total[v.index()].as_ref().expect("the run has a cotangent where bounds have one");
-            let spec = e.exact.cotangents[v.index()].as_deref().expect("and so has the spec");
-            let eps = seen(&run.data, spec);
-            let ybar =
-                Approx { shape: &run.shape, run: &run.data, spec, eps: &eps, centre, measured: false, gates: &[] };
-            let out = n.op.vjp_bound(&x, &y, &ybar, want);
-            Ok::<_, Infallible>(out.into_iter().map(|b| b.map(Errors::of)).collect())
-        },
-        |v, contributions| {
-            let i = v.index();
-            if contributions.len() == 1 {
-                return Ok(contributions.into_iter().next().expect("there is one"));
-            }
-            let sum = add_bound(&e.cotangents.parts[i], &e.exact.parts[i], &contributions, centre);
-            parts[i] = contributions;
-            Ok(sum)
-        },
-    );
-    (forward, Backward { total: walked.unwrap_or_else(|e| match e {}), parts })
 }
 
 /// How errors of contributions add up; see [`backprop`].

@@ -17,7 +17,7 @@ pub enum Rung {
     Schedule,
     /// The measured local errors of this run, composed per entry.
     Run,
-    /// What any conforming run's operations add at exact operands, through signed derivatives.
+    /// What any conforming run's operations add, through signed derivatives.
     ChainPortable,
     /// `schedule`'s local errors through signed derivatives.
     ChainSchedule,

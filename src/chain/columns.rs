@@ -1,35 +1,118 @@
 //! The exact chain: one column for every entry that rounds.
 //!
-//! Columns are unit derivatives, [`LANES`] of them a sweep. Let E_v = Σ_j |G̃_vj|·m_j over the computed
-//! columns G̃. Propagating them through an operation rounds by at most ρ = γ·maj(E) in sum over all
-//! columns (see [`super::majorant`]); such a rounding acts like an error of that size made there. With
-//! κ = max ρ/m over all entries, Σ_j |G_gj|·m_j ≤ E_g·(1 + κ/(1 − κ)).
+//! Columns are unit derivatives, [`LANES`] of them a sweep, and don't depend on how large the errors are. So the
+//! sizes m can be decided place by place, in the order of the passes: when a place is reached, the columns of all
+//! places before have been added up to E = Σ_j |G̃_j|·m_j at its operands, G̃ being the columns as computed.
+//!
+//! Claim: e = Σ_j G̃_j·z_j at every value and cotangent, |z_j| ≤ m_j; hence |e| ≤ E. By induction along the passes:
+//! an operation with linear map J̃ (its coefficients as computed) gives e = J̃·e_operands + ζ, its columns are
+//! G̃_j = J̃·G̃_operands,j + r_j with Σ|r_j|·m_j ≤ ρ = γ·(majorant of E), since at most γ/2^−53 roundings meet on a
+//! path (see [`super::majorant`]); so e = Σ_j G̃_j·z_j + z with z = ζ − Σ r_j·z_j, |z| ≤ |ζ| + ρ =: m. Underflow
+//! adds at most [`UNDERFLOW`] to each column.
+//!
+//! What |ζ| is at most: in the `run` rung what was measured of this run, in `schedule` its local bound if that is
+//! more, in `portable` what [`super::portable`] makes of E.
 
-use super::jet::LANES;
+use super::jet::{Jet, LANES};
 use super::majorant::{Major, Majorants};
+use super::onward::{majors, only_readers, onward, way};
+use super::portable::Portable;
 use super::propagate::{Moves, Table};
 use super::sources::{Site, Source, Sources};
-use crate::bounds::Evidence;
-use crate::ir::{Array, LeafKind, Tensor, ValueId, elements};
+use crate::bounds::{Backward, Errors, Evidence};
+use crate::ir::{Array, Tensor, ValueId, elements};
 use crate::num::{Mag, parallel};
-use crate::ops::{Op, RevGraph, RevNode};
+use crate::ops::{Op, RevGraph, RevNode, map};
+use std::collections::BTreeMap;
 
-/// Bounds per entry of each parameter's gradient.
-#[derive(Debug)]
-pub struct Chain {
-    /// Σ|G||ζ|: the sizes of what this run's operations added.
-    pub run: Vec<(ValueId, Vec<Mag>)>,
-    /// Σ|G|·max(local bound, |ζ|).
-    pub schedule: Vec<(ValueId, Vec<Mag>)>,
+/// Run, schedule, portable.
+const RUNGS: usize = 3;
+
+/// The place of `portable` among the rungs.
+const PORTABLE: usize = 2;
+
+/// What one operation's underflows may add to an entry of a column, with room to spare.
+const UNDERFLOW: Mag = Mag::power_of_two(-1000);
+
+/// How far the runs that a rung covers may be from the spec: Σ|G|·m per entry.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    /// Of every value.
+    pub values: Vec<Vec<Mag>>,
+    /// Of every cotangent; `None` where none arrived.
+    pub cotangents: Vec<Option<Vec<Mag>>>,
 }
 
-/// Products of jets that the exact chain may cost: about half a minute on two cores.
-pub const AFFORDABLE: f64 = 4e10;
+impl Reach {
+    /// Bounds of a parameter's gradient, where it has one.
+    pub fn gradient(&self, v: ValueId) -> Option<&[Mag]> {
+        self.cotangents[v.index()].as_deref()
+    }
 
-/// (number of columns) × (multiply–adds forward and backward): the cost of the exact chain.
+    /// The same as other rungs are written down.
+    pub fn errors(&self) -> (Vec<Errors>, Backward) {
+        let of = |eps: &Vec<Mag>| Errors { eps: eps.clone(), ..Errors::default() };
+        let total = self.cotangents.iter().map(|c| c.as_ref().map(of)).collect();
+        (self.values.iter().map(of).collect(), Backward { total, parts: Vec::new() })
+    }
+}
+
+/// What the exact chain says.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// m = |ζ|: what this run's operations added.
+    pub run: Reach,
+    /// m = max(local bound, |ζ|).
+    pub schedule: Reach,
+    /// m for every conforming run; `None` where nothing is known of one of them.
+    pub portable: Option<Reach>,
+}
+
+/// Multiply–adds of jets that the exact chain may cost: about half a minute on two cores.
+pub const AFFORDABLE: f64 = 6e10;
+
+/// Multiply–adds that the exact chain costs: for every entry that needs a column, those of all operations that it
+/// may move.
 pub fn cost(table: &Table, sources: &Sources) -> f64 {
-    let columns: usize = sources.list.iter().filter(|s| inner(table, s.site)).map(|s| s.size.len()).sum();
-    columns as f64 * 3.0 * sweep_work(table.graph)
+    let graph = table.graph;
+    let own = |k: usize| {
+        let n = &graph.nodes()[k];
+        work(graph, &n.op, &n.operands, &n.shape)
+    };
+    let works: Vec<f64> = (0..graph.nodes().len()).map(own).collect();
+    let leaves = graph.leaves().len();
+    // what depends on a value, and what a value depends on
+    let moved = |site: Site| {
+        let target = site.target(table).index();
+        let mut reached = vec![false; graph.len()];
+        reached[target] = true;
+        let mut sum = 0.0;
+        if let Site::Forward(_) = site {
+            for (k, n) in graph.nodes().iter().enumerate() {
+                if n.operands.iter().any(|o| reached[o.index()]) {
+                    reached[leaves + k] = true;
+                    sum += works[k];
+                }
+            }
+        }
+        // a value moves the cotangents of all its readers' operands, and theirs all before them
+        for (k, n) in graph.nodes().iter().enumerate().rev() {
+            if reached[leaves + k] {
+                n.operands.iter().for_each(|o| reached[o.index()] = true);
+                sum += 2.0 * works[k];
+            }
+        }
+        sum
+    };
+    let readers = only_readers(table);
+    let each = |s: &Source| {
+        if !inner(table, s.site) || way(table, readers[s.site.target(table).index()], s.site).is_some() {
+            return 0.0;
+        }
+        let columns = s.size.iter().zip(&s.prior).filter(|(a, b)| !a.max(**b).is_zero()).count();
+        columns as f64 * moved(s.site)
+    };
+    sources.list.iter().map(each).sum()
 }
 
 /// Multiply–adds of the forward pass.
@@ -52,170 +135,275 @@ fn inner(table: &Table, site: Site) -> bool {
     matches!(site, Site::Forward(_)) || table.graph.node(site.target(table)).is_some()
 }
 
-/// The two weights of a column: run, schedule.
-type Pair = [Mag; 2];
+/// Something for each rung.
+type Each<T> = [T; RUNGS];
 
-/// What sums up over columns, per entry of every value and cotangent.
+/// E of every value and cotangent, in each rung; empty where nothing has moved.
 struct Sums {
-    values: Vec<Vec<Pair>>,
-    cotangents: Vec<Vec<Pair>>,
+    values: Vec<Vec<Each<Mag>>>,
+    cotangents: Vec<Vec<Each<Mag>>>,
 }
 
 impl Sums {
-    fn add(&mut self, moves: &Moves, weights: &[Pair]) {
-        let add = |sums: &mut Vec<Pair>, moved: &Option<Array<super::jet::Jet>>| {
+    /// Columns that have been swept through, of errors of these sizes.
+    fn add(&mut self, moves: &Moves, sizes: &[Each<Mag>]) {
+        let weights: Each<[f64; LANES]> =
+            std::array::from_fn(|r| std::array::from_fn(|l| sizes.get(l).map_or(0.0, |m| m[r].get())));
+        let add = |sums: &mut Vec<Each<Mag>>, moved: &Option<Array<Jet>>| {
             let Some(moved) = moved else { return };
-            if sums.is_empty() {
-                sums.resize(moved.data.len(), [Mag::ZERO; 2]);
-            }
-            parallel::each(sums, 256, |i, s| {
-                let lanes = if moved.data[i].live { &moved.data[i].lanes[..] } else { &[] };
-                for (t, w) in lanes.iter().zip(weights) {
-                    let g = Mag::of(*t);
-                    s[0] += g * w[0];
-                    s[1] += g * w[1];
+            sums.resize(moved.data.len(), [Mag::ZERO; RUNGS]);
+            parallel::each(sums, 512, |i, s| {
+                let j = &moved.data[i];
+                if j.live {
+                    s.iter_mut().zip(&weights).for_each(|(s, w)| *s += magnitude(&j.lanes, w));
                 }
             });
         };
         self.values.iter_mut().zip(&moves.values).for_each(|(s, m)| add(s, m));
         self.cotangents.iter_mut().zip(&moves.cotangents).for_each(|(s, m)| add(s, m));
     }
+
+    /// Errors of these sizes at their own place.
+    fn enter(&mut self, site: Site, target: ValueId, sizes: &[Each<Mag>]) {
+        let sums = match site {
+            Site::Forward(_) => &mut self.values[target.index()],
+            _ => &mut self.cotangents[target.index()],
+        };
+        sums.resize(sizes.len(), [Mag::ZERO; RUNGS]);
+        sums.iter_mut().zip(sizes).for_each(|(s, m)| s.iter_mut().zip(m).for_each(|(s, &m)| *s += m));
+    }
 }
 
-/// The exact chain of one run; `None` when its columns' rounding can't be told from the errors.
-pub fn exact_chain(e: Evidence, table: &Table, sources: &Sources) -> Option<Chain> {
-    let graph = table.graph;
-    let weights: Vec<Vec<Pair>> = sources.list.iter().map(|s| weigh(e, table, s)).collect();
-    let mut sums = Sums { values: vec![Vec::new(); graph.len()], cotangents: vec![Vec::new(); graph.len()] };
-    for (source, weights) in sources.list.iter().zip(&weights) {
-        if !inner(table, source.site) {
-            let i = source.site.target(table).index();
-            if sums.cotangents[i].is_empty() {
-                sums.cotangents[i].resize(weights.len(), [Mag::ZERO; 2]);
+/// Σ|t|·w, rounded up.
+fn magnitude(t: &[f64; LANES], w: &[f64; LANES]) -> Mag {
+    let products: [f64; LANES] = std::array::from_fn(|l| t[l].abs() * w[l]);
+    let mut halves = products;
+    let mut n = LANES / 2;
+    while n > 0 {
+        (0..n).for_each(|l| halves[l] += halves[l + n]);
+        n /= 2;
+    }
+    let nothing = halves[0] == 0.0 && t.iter().zip(w).all(|(t, w)| *t == 0.0 || *w == 0.0);
+    if nothing { Mag::ZERO } else { Mag::from_rounded(halves[0], 2 * LANES, f64::MIN_POSITIVE) }
+}
+
+/// What is known while the places are gone through.
+struct Walk<'a> {
+    e: Evidence<'a>,
+    table: &'a Table<'a>,
+    sums: Sums,
+    /// For every shared value: E of the contributions that have arrived.
+    arrived: BTreeMap<ValueId, Vec<Vec<Each<Mag>>>>,
+    /// Errors that enter later than where they are made.
+    pushed: BTreeMap<Site, Vec<Vec<Mag>>>,
+    /// What the node at hand contributes.
+    contributions: Option<(ValueId, Vec<Option<Step>>)>,
+    readers: Vec<Option<(ValueId, usize)>>,
+    portable: Option<Portable<'a>>,
+    /// Σm over all that have entered.
+    entered: Each<Mag>,
+}
+
+/// One operation's part of a place.
+struct Step {
+    /// Majorants of E.
+    majorants: Each<Vec<Mag>>,
+    /// |ζ| of any conforming run.
+    portable: Vec<Mag>,
+}
+
+/// One rung of some sums.
+fn rung(sums: &[Each<Mag>], r: usize, n: usize) -> Vec<Mag> {
+    if sums.is_empty() { vec![Mag::ZERO; n] } else { sums.iter().map(|s| s[r]).collect() }
+}
+
+impl Walk<'_> {
+    /// E of a value in one rung.
+    fn value(&self, v: ValueId, r: usize) -> Vec<Mag> {
+        rung(&self.sums.values[v.index()], r, self.e.values[v.index()].data.len())
+    }
+
+    /// E of the operands of a node.
+    fn operands(&self, v: ValueId, r: usize) -> Vec<Vec<Mag>> {
+        self.table.graph.node(v).into_iter().flat_map(|n| n.operands.iter().map(|&o| self.value(o, r))).collect()
+    }
+
+    fn majors(&self, run: &Tensor, sums: &[Each<Mag>], r: usize) -> Array<Major> {
+        majors(run, |i| sums.get(i).map_or(Mag::ZERO, |s| s[r]))
+    }
+
+    fn forward(&mut self, v: ValueId) -> Step {
+        let n = self.table.graph.node(v).expect("a forward place is a node's");
+        let of = |r: usize| {
+            let x: Vec<Array<Major>> = n
+                .operands
+                .iter()
+                .map(|o| self.majors(&self.e.values[o.index()], &self.sums.values[o.index()], r))
+                .collect();
+            sums_of(n.op.forward_spec(&Majorants, &x.iter().collect::<Vec<_>>()))
+        };
+        let majorants = std::array::from_fn(of);
+        let operands = self.operands(v, PORTABLE);
+        let portable = self.portable.as_mut().map_or_else(Vec::new, |p| p.forward(v, &operands));
+        Step { majorants, portable }
+    }
+
+    /// All contributions of a node.
+    fn backward(&mut self, v: ValueId) -> Vec<Option<Step>> {
+        let (e, i) = (self.e, v.index());
+        let n = self.table.graph.node(v).expect("contributions are made by nodes");
+        let run = e.cotangents.total[i].as_ref().expect("a contribution has a cotangent to come from");
+        let want: Vec<bool> = n.operands.iter().map(|o| self.table.wanted[o.index()]).collect();
+        let of = |r: usize| {
+            let x: Vec<Array<Major>> =
+                n.operands.iter().map(|o| self.majors(&e.values[o.index()], &self.sums.values[o.index()], r)).collect();
+            let y = self.majors(&e.values[i], &self.sums.values[i], r);
+            let ybar = self.majors(run, &self.sums.cotangents[i], r);
+            n.op.vjp_spec(&Majorants, &x.iter().collect::<Vec<_>>(), &y, &ybar, &want)
+        };
+        let mut majorants: Each<_> = std::array::from_fn(|r| of(r).into_iter());
+        let operands = self.operands(v, PORTABLE);
+        let (y, ybar) = (self.value(v, PORTABLE), rung(&self.sums.cotangents[i], PORTABLE, run.data.len()));
+        let mut portable = match &self.portable {
+            Some(p) => p.backward(v, &operands, &y, &ybar, &want),
+            None => vec![Some(Vec::new()); want.len()],
+        };
+        let step = |k: usize| {
+            let each: Each<Option<Array<Major>>> = std::array::from_fn(|r| majorants[r].next().flatten());
+            let [Some(a), Some(b), Some(c)] = each else { return None };
+            Some(Step { majorants: [sums_of(a), sums_of(b), sums_of(c)], portable: portable[k].take()? })
+        };
+        (0..want.len()).map(step).collect()
+    }
+
+    fn step(&mut self, site: Site) -> Step {
+        match site {
+            Site::Forward(v) => self.forward(v),
+            Site::Backward { from, operand } => {
+                if self.contributions.as_ref().is_none_or(|(v, _)| *v != from) {
+                    self.contributions = Some((from, self.backward(from)));
+                }
+                let (_, all) = self.contributions.as_mut().expect("it has just been made");
+                all[operand].take().expect("a contribution is asked for once, where there is one")
             }
-            // the end itself: G = 1
-            sums.cotangents[i].iter_mut().zip(weights).for_each(|(s, w)| {
-                s[0] += w[0];
-                s[1] += w[1];
-            });
+            Site::Total(v) => {
+                let arrived = self.arrived.remove(&v).unwrap_or_default();
+                let n = self.e.values[v.index()].data.len();
+                let of = |r: usize| map(n, |i| arrived.iter().map(|c| c[i][r]).sum());
+                let eps: Vec<Vec<Mag>> = arrived.iter().map(|c| rung(c, PORTABLE, n)).collect();
+                let portable = self.portable.as_ref().map_or_else(Vec::new, |p| p.total(v, eps));
+                Step { majorants: std::array::from_fn(of), portable }
+            }
         }
     }
-    let batches: Vec<(usize, Vec<usize>)> = sources
-        .list
-        .iter()
-        .enumerate()
-        .filter(|(_, s)| inner(table, s.site))
-        .flat_map(|(k, _)| {
-            let entries: Vec<usize> = (0..weights[k].len()).filter(|&i| !weights[k][i][1].is_zero()).collect();
-            entries.chunks(LANES).map(|c| (k, c.to_vec())).collect::<Vec<_>>()
-        })
-        .collect();
-    // a few sweeps at a time in parallel, added up in order
-    for group in batches.chunks(2 * rayon::current_num_threads().max(1)) {
-        let moves: Vec<Moves> = parallel::map(group.len(), 1, |g| {
-            let (k, entries) = &group[g];
-            let site = sources.list[*k].site;
-            table.sweep(|s| {
-                (s == site).then(|| {
-                    let unit = |lane: usize| {
-                        let mut t = [0.0; LANES];
-                        t[lane] = 1.0;
-                        t
-                    };
-                    entries.iter().enumerate().map(|(lane, &i)| (i, unit(lane))).collect()
-                })
+
+    /// m of every entry of a place, without what has been pushed there.
+    fn sizes(&mut self, s: &Source) -> Vec<Each<Mag>> {
+        let step = self.step(s.site);
+        let target = s.site.target(self.table);
+        let tiny: Each<Mag> = self.entered.map(|m| m * UNDERFLOW);
+        let own: Vec<Each<Mag>> = map(s.size.len(), |i| {
+            let zeta = [s.size[i], s.size[i].max(s.prior[i]), step.portable.get(i).copied().unwrap_or(Mag::ZERO)];
+            std::array::from_fn(|r| match s.gamma * step.majorants[r][i] {
+                rho if rho.is_zero() => zeta[r],
+                rho => zeta[r] + rho + tiny[r],
             })
         });
-        for ((k, entries), m) in group.iter().zip(&moves) {
-            let w: Vec<Pair> = entries.iter().map(|&i| weights[*k][i]).collect();
-            sums.add(m, &w);
+        if matches!(s.site, Site::Backward { .. }) && !self.e.cotangents.parts[target.index()].is_empty() {
+            let whole = |i: usize| std::array::from_fn(|r| step.majorants[r][i] * Mag::of(1.001) + own[i][r]);
+            self.arrived.entry(target).or_default().push(map(own.len(), whole));
         }
+        own
     }
-    let kappa = columns_rounding(e, table, sources, &weights, &sums)?;
-    let of = |which: usize| {
-        let factor = Mag::ONE + kappa[which].div_lower((1.0 - kappa[which].get()).next_down());
-        let parameter = |(i, _): (usize, _)| {
-            let v = ValueId(i as u32);
-            let n = elements(graph.shape(v));
-            let sums = &sums.cotangents[i];
-            (v, (0..n).map(|k| sums.get(k).map_or(Mag::ZERO, |s| s[which] * factor)).collect())
-        };
-        graph.leaves().iter().enumerate().filter(|(_, l)| l.kind == LeafKind::Parameter).map(parameter).collect()
-    };
-    Some(Chain { run: of(0), schedule: of(1) })
-}
 
-/// m of every entry, not below what the columns' rounding must be told from.
-fn weigh(e: Evidence, table: &Table, s: &Source) -> Vec<Pair> {
-    let i = s.site.target(table).index();
-    let run: Option<&Tensor> = match s.site {
-        Site::Forward(_) => Some(&e.values[i]),
-        _ => e.cotangents.total[i].as_ref(),
-    };
-    let top = run.map_or(0.0, |t| t.data.iter().fold(0.0f64, |m, x| m.max(f64::from(x.abs()))));
-    let floor =
-        if s.gamma.is_zero() || s.size.iter().all(|m| m.is_zero()) { Mag::ZERO } else { Mag::of(top) * Mag::exp2(-46) };
-    let pair = |(&size, &prior): (&Mag, &Mag)| {
-        let m = size.max(floor);
-        [m, m.max(prior)]
-    };
-    s.size.iter().zip(&s.prior).map(pair).collect()
-}
+    fn place(&mut self, s: &Source) {
+        let mut sizes = self.sizes(s);
+        if let Some(pushed) = self.pushed.remove(&s.site) {
+            sizes.iter_mut().enumerate().for_each(|(i, m)| (0..RUNGS).for_each(|r| m[r] += pushed[r][i]));
+        }
+        if self.portable.is_some() && sizes.iter().any(|m| !m[PORTABLE].is_finite()) {
+            self.portable = None;
+        }
+        if self.portable.is_none() {
+            sizes.iter_mut().for_each(|m| m[PORTABLE] = Mag::ZERO);
+        }
+        (0..RUNGS).for_each(|r| self.entered[r] += sizes.iter().map(|m| m[r]).sum::<Mag>());
+        let target = s.site.target(self.table);
+        if !inner(self.table, s.site) {
+            self.sums.enter(s.site, target, &sizes);
+            return;
+        }
+        let each: Vec<Vec<Mag>> = (0..RUNGS).map(|r| sizes.iter().map(|m| m[r]).collect()).collect();
+        if let Some(way) = way(self.table, self.readers[target.index()], s.site) {
+            self.sums.enter(s.site, target, &sizes);
+            for (to, behind) in onward(self.e, self.table, &way, &each) {
+                match self.pushed.get_mut(&to) {
+                    Some(p) => p.iter_mut().flatten().zip(behind.into_iter().flatten()).for_each(|(p, b)| *p += b),
+                    None => {
+                        self.pushed.insert(to, behind);
+                    }
+                }
+            }
+            return;
+        }
+        self.sweep(s.site, &sizes);
+    }
 
-/// κ of both weights: the columns' rounding at every operation, in units of the error made there.
-fn columns_rounding(
-    e: Evidence,
-    table: &Table,
-    sources: &Sources,
-    weights: &[Vec<Pair>],
-    sums: &Sums,
-) -> Option<[Mag; 2]> {
-    let mut kappa = [Mag::ZERO; 2];
-    for which in 0..2 {
-        let major = |run: &Tensor, sums: &Vec<Pair>| {
-            let at =
-                |i: usize| Major { value: f64::from(run.data[i]), sum: sums.get(i).map_or(Mag::ZERO, |s| s[which]) };
-            Array::new(run.shape.clone(), (0..run.data.len()).map(at).collect())
-        };
-        let values: Vec<Array<Major>> = e.values.iter().zip(&sums.values).map(|(r, s)| major(r, s)).collect();
-        // Σ over a value's contributions of their majorants: what its accumulation adds up
-        let mut arriving: Vec<Vec<Mag>> = vec![Vec::new(); table.graph.len()];
-        for (s, w) in sources.list.iter().zip(weights) {
-            let target = s.site.target(table).index();
-            let shared = matches!(s.site, Site::Backward { .. }) && !e.cotangents.parts[target].is_empty();
-            if s.gamma.is_zero() && !shared {
-                continue;
-            }
-            let moved = match s.site {
-                Site::Forward(v) => {
-                    let n = table.graph.node(v)?;
-                    let x: Vec<&Array<Major>> = n.operands.iter().map(|o| &values[o.index()]).collect();
-                    n.op.forward_spec(&Majorants, &x)
-                }
-                Site::Backward { from, operand } => {
-                    let n = table.graph.node(from)?;
-                    let x: Vec<&Array<Major>> = n.operands.iter().map(|o| &values[o.index()]).collect();
-                    let ybar = major(e.cotangents.total[from.index()].as_ref()?, &sums.cotangents[from.index()]);
-                    let want: Vec<bool> = (0..n.operands.len()).map(|k| k == operand).collect();
-                    n.op.vjp_spec(&Majorants, &x, &values[from.index()], &ybar, &want).swap_remove(operand)?
-                }
-                Site::Total(_) => {
-                    let sums = std::mem::take(&mut arriving[target]);
-                    let data = sums.into_iter().map(|sum| Major { value: 0.0, sum }).collect::<Vec<_>>();
-                    Array::new(vec![data.len()], data)
-                }
-            };
-            if shared {
-                arriving[target].resize(moved.data.len(), Mag::ZERO);
-                arriving[target].iter_mut().zip(&moved.data).for_each(|(a, m)| *a += m.sum);
-            }
-            for (m, w) in moved.data.iter().zip(w) {
-                let rho = s.gamma * m.sum;
-                if !rho.is_zero() {
-                    kappa[which] = kappa[which].max(rho.div_lower(w[which].get()));
-                }
+    /// Columns of all entries of a place.
+    fn sweep(&mut self, site: Site, sizes: &[Each<Mag>]) {
+        let entries: Vec<usize> = (0..sizes.len()).filter(|&i| sizes[i].iter().any(|m| !m.is_zero())).collect();
+        let batches: Vec<&[usize]> = entries.chunks(LANES).collect();
+        // a few sweeps at a time in parallel, added up in order
+        for group in batches.chunks(2 * rayon::current_num_threads().max(1)) {
+            let moves: Vec<Moves> = parallel::map(group.len(), 1, |g| {
+                self.table.sweep(|s| {
+                    let unit = |lane: usize| std::array::from_fn(|l| f64::from(u8::from(l == lane)));
+                    (s == site).then(|| group[g].iter().enumerate().map(|(lane, &i)| (i, unit(lane))).collect())
+                })
+            });
+            for (batch, m) in group.iter().zip(&moves) {
+                let sizes: Vec<Each<Mag>> = batch.iter().map(|&i| sizes[i]).collect();
+                self.sums.add(m, &sizes);
             }
         }
     }
-    kappa.iter().all(|k| k.get() < 0.25).then_some(kappa)
+
+    /// E everywhere.
+    fn reach(&self, r: usize) -> Reach {
+        let graph = self.table.graph;
+        let cotangent = |i: usize| {
+            let run = self.e.cotangents.total[i].as_ref()?;
+            Some(rung(&self.sums.cotangents[i], r, run.data.len()))
+        };
+        Reach {
+            values: (0..graph.len()).map(|i| self.value(ValueId(i as u32), r)).collect(),
+            cotangents: (0..graph.len()).map(cotangent).collect(),
+        }
+    }
+}
+
+fn sums_of(m: Array<Major>) -> Vec<Mag> {
+    m.data.into_iter().map(|m| m.sum).collect()
+}
+
+/// The exact chain of one run.
+pub fn exact_chain(e: Evidence, table: &Table, sources: &Sources) -> Chain {
+    let n = table.graph.len();
+    let mut walk = Walk {
+        e,
+        table,
+        sums: Sums { values: vec![Vec::new(); n], cotangents: vec![Vec::new(); n] },
+        arrived: BTreeMap::new(),
+        pushed: BTreeMap::new(),
+        contributions: None,
+        readers: only_readers(table),
+        portable: Some(Portable::new(e)),
+        entered: [Mag::ZERO; RUNGS],
+    };
+    for s in &sources.list {
+        walk.place(s);
+    }
+    assert!(walk.pushed.is_empty(), "what is pushed on enters at a place that is still to come");
+    let portable = walk.portable.is_some().then(|| walk.reach(PORTABLE));
+    Chain { run: walk.reach(0), schedule: walk.reach(1), portable }
 }

@@ -89,6 +89,11 @@ impl Arith for Jets {
         self.div(a, total)
     }
 
+    // what it adds to a derivative cancels
+    fn shift(&self, xs: &[Jet]) -> Jet {
+        Jet::still(xs[winners(xs)[0]].value)
+    }
+
     fn apply(&self, f: Elementary, a: &Jet) -> Jet {
         let f = Smooth(f);
         let slope = if a.live { f.slope_kernel(a.value) } else { 0.0 };

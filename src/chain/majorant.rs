@@ -69,6 +69,10 @@ impl Arith for Majorants {
         self.div(a, total)
     }
 
+    fn shift(&self, xs: &[Major]) -> Major {
+        Major { sum: Mag::ZERO, ..self.max(xs) }
+    }
+
     fn apply(&self, f: Elementary, a: &Major) -> Major {
         let f = Smooth(f);
         Self::of(f.kernel(a.value), &[(f.slope_kernel(a.value), a)])

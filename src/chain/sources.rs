@@ -2,6 +2,7 @@
 
 use super::jet::{Jet, Jets};
 use super::majorant::{Major, Majorants};
+use super::onward::once;
 use super::propagate::Table;
 use crate::bounds::{Backward, Errors, Evidence};
 use crate::ir::{Array, Tensor, ValueId};
@@ -93,9 +94,10 @@ fn moved(run: &Tensor, spec: &[Interval]) -> Moved {
 }
 
 /// Does propagating jets through this operation round at all?
-fn rounds(op: &Op, backward: bool) -> bool {
+fn rounds(op: &Op, backward: bool, largest: usize) -> bool {
     match op {
-        Op::Gather(_) => backward,
+        Op::Gather(g) => backward && !once(&g.index, largest),
+        Op::Add(_) | Op::Sub(_) | Op::Sum(_) => !backward,
         Op::Join(_) | Op::Max(_) => false,
         Op::Piecewise(p) => p.pieces.slopes.iter().any(|s| !matches!(s.abs(), 0.0 | 1.0)),
         _ => true,
@@ -104,7 +106,7 @@ fn rounds(op: &Op, backward: bool) -> bool {
 
 /// (operations on a path + some)·2^−52: no reduction is longer than the largest tensor at hand.
 fn gamma(op: &Op, backward: bool, largest: usize) -> Mag {
-    if rounds(op, backward) { Mag::count(4 * largest + 64) * Mag::exp2(-52) } else { Mag::ZERO }
+    if rounds(op, backward, largest) { Mag::count(4 * largest + 64) * Mag::exp2(-52) } else { Mag::ZERO }
 }
 
 /// ζ = e − J·e_operands with everything that isn't known of it.
@@ -118,6 +120,7 @@ fn source(
     gamma: Mag,
     prior: &[Mag],
 ) -> Source {
+    assert_eq!(prior.len(), run.len(), "the schedule rung's local bounds must be given for every entry");
     let e = error(run, spec);
     let zeta = |i: usize| e[i].0 - step.data[i].lanes[0];
     // |ζ| ≤ |mid| + radius of e + rounding of J·e and of the difference + what J makes of unknown operands

@@ -41,6 +41,11 @@ pub trait Arith: Sync {
     fn root(&self, a: &Self::S, floor: f64) -> Self::S;
     /// a/total, where total is a sum of non-negative terms of which a is one: between 0 and 1.
     fn share(&self, a: &Self::S, total: &Self::S) -> Self::S;
+    /// What a softmax takes from all its entries before it exponentiates: the largest of them. The result
+    /// doesn't depend on it, so an arithmetic that only asks for the result may take any number.
+    fn shift(&self, xs: &[Self::S]) -> Self::S {
+        self.max(xs)
+    }
     /// An elementary function.
     fn apply(&self, f: Elementary, a: &Self::S) -> Self::S;
     /// Σ terms, in order, from 0.

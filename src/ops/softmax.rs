@@ -363,7 +363,7 @@ impl RevNode for Softmax {
 
 /// Softmax of a row by the definition, and the sum Σ e^{x−m} with m.
 fn definition<A: Arith>(a: &A, x: &[A::S]) -> (Vec<A::S>, A::S, A::S) {
-    let m = a.max(x);
+    let m = a.shift(x);
     let exps: Vec<A::S> = x.iter().map(|v| a.apply(Elementary::Exp, &a.sub(v, &m))).collect();
     let sum = a.sum(exps.iter());
     (exps.iter().map(|e| a.share(e, &sum)).collect(), sum, m)

@@ -98,7 +98,7 @@ pub fn claims(loaded: &Loaded, p: &Passes) -> Vec<Check> {
     if let Some(a) = &p.adversary {
         all.push(check(
             CheckKind::CrossCheck,
-            "adversarial runs stay inside the portable rung, entry by entry",
+            "adversarial runs stay inside the rigorous rungs for every run, entry by entry",
             a.outside == 0,
             format!(
                 "{} runs, {} of them finite; {} entries of values and cotangents, {} outside",

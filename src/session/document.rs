@@ -11,6 +11,7 @@ use crate::certificate::{
     Status, TensorInfo, Terms, UndecidedGate,
 };
 use crate::chain::Site;
+use crate::chain::probes::FAILURE;
 use crate::data::npz;
 use crate::error::Diagnostics;
 use crate::import::Source;
@@ -420,9 +421,9 @@ fn chain_rungs(g: &mut Gradient, p: &Passes, v: ValueId, f: &TensorFigures) {
         if let Some(&abs) = portable.magnitude.get(&v) {
             estimate(Rung::ChainPortable, abs, portable.confidence, true);
         }
-        if let Some(&abs) = p.chain.spread.as_ref().and_then(|s| s.get(&v)) {
-            estimate(Rung::Probabilistic, abs, portable.confidence, true);
-        }
+    }
+    if let Some(&abs) = p.chain.spread.as_ref().and_then(|s| s.get(&v)) {
+        estimate(Rung::Probabilistic, abs, 1.0 - FAILURE, true);
     }
     if let Some((run, schedule)) = &p.chain.probes {
         for (rung, probes) in [(Rung::ChainRun, run), (Rung::ChainSchedule, schedule)] {
@@ -432,9 +433,10 @@ fn chain_rungs(g: &mut Gradient, p: &Passes, v: ValueId, f: &TensorFigures) {
         }
     }
     if let Some(exact) = &p.chain.exact {
-        for (which, list) in [(Rung::ChainRun, &exact.run), (Rung::ChainSchedule, &exact.schedule)] {
-            if let Some((_, bounds)) = list.iter().find(|(w, _)| *w == v) {
-                rung(g, which, max_of(bounds), f.observed);
+        let all = [(Rung::ChainRun, Some(&exact.run)), (Rung::ChainSchedule, Some(&exact.schedule))];
+        for (which, reach) in all.into_iter().chain([(Rung::ChainPortable, exact.portable.as_ref())]) {
+            if let Some(reach) = reach {
+                rung(g, which, max_of(reach.gradient(v).unwrap_or(&[])), f.observed);
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::bounds::literal::{self, ReferenceRun};
 use crate::bounds::region;
 use crate::bounds::{self, Backward, Errors, Evidence, add_bound, measured};
 use crate::chain::budget::{Budget, budget};
-use crate::chain::columns::{AFFORDABLE, Chain, cost, sweep_work};
+use crate::chain::columns::{AFFORDABLE, Chain, Reach, cost, sweep_work};
 use crate::chain::jet::LANES;
 use crate::chain::propagate::Table;
 use crate::chain::{Probes, Site, Sources, exact_chain, probe, spread};
@@ -59,7 +59,7 @@ pub struct Chained {
     pub exact: Option<Chain>,
     /// Estimates of what `chain_run` and `chain_schedule` would be.
     pub probes: Option<(Probes, Probes)>,
-    /// Estimate of what `chain_portable` would be, to first order.
+    /// Estimate of what `chain_portable` would be, to first order; where there is no exact one.
     pub portable: Option<Probes>,
     /// The same for independent errors: six standard deviations.
     pub spread: Option<BTreeMap<ValueId, f64>>,
@@ -131,7 +131,7 @@ pub struct Adversary {
     pub finite: usize,
     /// The largest error of each subject, at least.
     pub reached: Vec<f64>,
-    /// Entries of values and cotangents that were compared with the portable bounds.
+    /// Entries of values and cotangents that were compared with each bound that covers every run.
     pub entries: usize,
     /// How many of them were outside.
     pub outside: usize,
@@ -241,7 +241,8 @@ impl Passes {
         });
         let adversary = extras.adversary.map(|runs| {
             progress.pass("adversarial runs");
-            adversarial(evidence, &seeds, &wanted, &portable, &subjects, runs)
+            let every = chain.exact.as_ref().and_then(|c| c.portable.as_ref()).map(Reach::errors);
+            adversarial(evidence, &seeds, &wanted, (&portable, every), &subjects, runs)
         });
         Ok(Passes {
             seeds,
@@ -324,7 +325,7 @@ fn adversarial(
     e: Evidence,
     seeds: &[Seed],
     wanted: &[bool],
-    portable: &Ladder,
+    (portable, chain): (&Ladder, Option<(Vec<Errors>, Backward)>),
     subjects: &[Subject],
     runs: usize,
 ) -> Adversary {
@@ -361,6 +362,11 @@ fn adversarial(
         let (entries, escapes) = played.escapes(e.exact, &portable.forward, &portable.backward);
         found.entries += entries;
         found.outside += escapes.len();
+        if let Some((forward, backward)) = &chain {
+            let (entries, escapes) = played.escapes(e.exact, forward, backward);
+            found.entries += entries;
+            found.outside += escapes.len();
+        }
         found.finite += usize::from(played.is_finite());
         for (r, s) in found.reached.iter_mut().zip(subjects) {
             *r = r.max(match s.from {
@@ -401,7 +407,7 @@ fn chained(e: Evidence, seeds: &[Seed], wanted: &[bool], progress: &dyn Progress
     }
     if cost(&table, &sources) <= AFFORDABLE {
         progress.pass("exact chain");
-        found.exact = exact_chain(e, &table, &sources);
+        found.exact = Some(exact_chain(e, &table, &sources));
     }
     progress.pass("probes");
     if found.exact.is_none() {
@@ -412,7 +418,9 @@ fn chained(e: Evidence, seeds: &[Seed], wanted: &[bool], progress: &dyn Progress
     }
     let (forward, backward) = bounds::one_step(e, seeds, wanted, Centre::Spec);
     let first_order = |k: usize| portable_local(e, &table, &forward, &backward, sources.list[k].site);
-    found.portable = Some(probe(&table, &sources, first_order, PROBE_SEED));
+    if found.exact.as_ref().is_none_or(|c| c.portable.is_none()) {
+        found.portable = Some(probe(&table, &sources, first_order, PROBE_SEED));
+    }
     found.spread = Some(spread(&table, &sources, first_order, PROBE_SEED));
     found
 }

@@ -2,8 +2,11 @@
 
 use crate::corpus;
 use certify::adversary::{Strategy, adjoints, play};
-use certify::bounds::{self, Evidence, add_bound, region};
+use certify::bounds::{self, Backward, Evidence, add_bound, region};
 use certify::certificate::Status;
+use certify::chain::columns::cost;
+use certify::chain::propagate::Table;
+use certify::chain::{Sources, exact_chain};
 use certify::import::{self, Inputs, Lowered, Options};
 use certify::ir::{LeafKind, ValueId, elements};
 use certify::num::Mag;
@@ -16,6 +19,9 @@ use std::path::Path;
 
 /// Multiply–adds of a forward pass up to which a model is played with.
 const SMALL: usize = 1_500_000;
+
+/// Multiply–adds of an exact chain that is played against too.
+const CHEAP: f64 = 4e9;
 
 fn lower(model: &Path, inputs: &Path) -> Lowered {
     let model = import::read(model).unwrap_or_else(|e| panic!("{e}"));
@@ -52,6 +58,13 @@ fn face(name: &str, lowered: &Lowered, rounds: usize) {
     let e = Evidence { graph, values: &values, cotangents: &cotangents, exact: &found };
     let forward = bounds::eval(e, Centre::Spec, |_| Mag::ZERO);
     let backward = bounds::backprop(e, &forward, &seeds, &wanted, Centre::Spec, add_bound);
+    let chain = {
+        let table = Table::new(e, &seeds, &wanted);
+        let (f, b) = bounds::one_step(e, &seeds, &wanted, Centre::Run);
+        let sources = Sources::measure(e, &table, &f, &b);
+        let cheap = cost(&table, &sources) <= CHEAP;
+        cheap.then(|| exact_chain(e, &table, &sources)).and_then(|c| c.portable).map(|c| c.errors())
+    };
     let parameters: Vec<ValueId> = graph.parameters().collect();
     let (mut compared, mut reached, mut by_chance) =
         (0, vec![0.0f64; parameters.len()], vec![0.0f64; parameters.len()]);
@@ -73,29 +86,40 @@ fn face(name: &str, lowered: &Lowered, rounds: usize) {
                 escapes[0]
             );
             compared += entries;
+            if let Some((forward, backward)) = &chain {
+                let (entries, escapes) = played.escapes(&found, forward, backward);
+                assert!(
+                    escapes.is_empty(),
+                    "{name}: {} of {entries} entries escape the chain, first {:?}",
+                    escapes.len(),
+                    escapes[0]
+                );
+                compared += entries;
+            }
             let best = if k == 2 { &mut by_chance } else { &mut reached };
             for (r, &v) in best.iter_mut().zip(&parameters) {
                 *r = r.max(played.reaches(&found, v, true));
             }
         }
     }
-    let mut factors: Vec<f64> = parameters
-        .iter()
-        .zip(&reached)
-        .filter_map(|(v, &r)| {
+    let factors = |backward: &Backward| {
+        let of = |(v, &r): (&ValueId, &f64)| {
             let b = backward.total[v.index()].as_ref()?.max();
             (r > 0.0 && b.is_finite()).then(|| b.get() / r)
-        })
-        .collect();
-    factors.sort_by(f64::total_cmp);
+        };
+        let mut all: Vec<f64> = parameters.iter().zip(&reached).filter_map(of).collect();
+        all.sort_by(f64::total_cmp);
+        let at = |i: usize| all.get(i).copied().unwrap_or(f64::INFINITY);
+        format!("at most {:.3e} (median) and {:.3e} (worst)", at(all.len() / 2), at(all.len().max(1) - 1))
+    };
     // a gradient that nothing moves is 0 in every run
     let moving = reached.iter().zip(&by_chance).filter(|(r, c)| r.max(**c) > 0.0).count();
     let ahead = reached.iter().zip(&by_chance).filter(|(r, c)| r > c).count();
     println!(
         "{name}: {compared} entries compared; greedy runs ahead of random ones in {ahead} of {moving} gradients; portable bounds \
-         at most {:.3e} (median) and {:.3e} (worst) times what was reached",
-        factors.get(factors.len() / 2).copied().unwrap_or(f64::INFINITY),
-        factors.last().copied().unwrap_or(f64::INFINITY),
+         {} times what was reached, the exact chain's {}",
+        factors(&backward),
+        chain.as_ref().map_or("none".into(), |(_, b)| factors(b)),
     );
     assert!(2 * ahead >= moving, "{name}: greed doesn't pay");
     boxed(name, lowered, &seeds, &wanted);

@@ -1,9 +1,10 @@
 //! The chain rungs: tight, never below the error, and their probes as reliable as they say.
 
 use certify::bounds::{Evidence, one_step};
-use certify::certificate::{Method, Rung, Status};
+use certify::certificate::{Method, Rung, Standing, Status};
 use certify::chain::propagate::Table;
 use certify::chain::{Sources, exact_chain, probe, probes};
+use certify::ir::ValueId;
 use certify::num::Mag;
 use certify::num::mag::max_of;
 use certify::ops::Centre;
@@ -35,6 +36,28 @@ fn the_chain_is_tight_and_contains_the_error() {
         let median = looseness[looseness.len() / 2];
         println!("{model}: chain_run median looseness {median:.2}");
         assert!(median <= 20.0, "{model}: median looseness {median}");
+    }
+}
+
+/// Where columns are affordable, other runtimes get a theorem, and the recommendation is made of it.
+#[test]
+fn the_chain_of_every_run_is_recommended() {
+    for model in ["models/digits_mlp.onnx", "tests/data/graphs/conv_grouped"] {
+        let c = session::certify(&request(model), &Quiet).unwrap_or_else(|e| panic!("{model}: {e}")).certificate;
+        for g in &c.gradients {
+            let b = g.bounds.get(Rung::ChainPortable).unwrap_or_else(|| panic!("{model}: none for {}", g.name));
+            assert_eq!((b.method, b.standing), (Method::Exact, Standing::Rigorous), "{model} {}", g.name);
+            let abs = b.abs.expect("finite").get();
+            let own = g.bounds.get(Rung::ChainRun).and_then(|b| b.abs).expect("it comes with the others").get();
+            assert!(abs >= own && abs >= g.observed.lo(), "{model} {}: {abs:e}, this run {own:e}", g.name);
+            let composed = g.bounds.get(Rung::Portable).and_then(|b| b.abs).expect("finite").get();
+            println!("{model} {}: chain {abs:.3e}, composed {composed:.3e}", g.name);
+            if abs < composed && !b.vacuous {
+                assert_eq!(g.tolerance.rung, Some(Rung::ChainPortable), "{model} {}", g.name);
+                assert!(g.tolerance.recommendation.ends_with("(chain_portable)"), "{}", g.tolerance.recommendation);
+                assert!(g.tolerance.between_runtimes.ends_with("(chain_portable)"), "{}", g.tolerance.between_runtimes);
+            }
+        }
     }
 }
 
@@ -71,21 +94,21 @@ fn probes_fail_no_more_often_than_they_say() {
     let table = Table::new(e, &p.seeds, &wanted);
     let (forward, backward) = one_step(e, &p.seeds, &wanted, Centre::Run);
     let sources = Sources::measure(e, &table, &forward, &backward);
-    let exact = exact_chain(e, &table, &sources).expect("a small graph has an exact chain");
+    let exact = exact_chain(e, &table, &sources);
     let trials = 1000;
     // estimate ÷ exact sum, the smallest of all tensors; the exact bound is inflated by its columns' rounding
     // only: 10⁻⁶ of it is more than that
     let lowest: Vec<f64> = (0..trials as u64)
         .map(|seed| {
             let found = probe(&table, &sources, |k| sources.list[k].size.clone(), seed);
-            let ratio = |(v, b): &(_, Vec<Mag>)| {
-                let sum = max_of(b).get() * (1.0 - 1e-6);
-                if sum == 0.0 { f64::INFINITY } else { found.magnitude[v] / sum }
+            let ratio = |v: ValueId| {
+                let sum = max_of(exact.run.gradient(v).unwrap_or(&[])).get() * (1.0 - 1e-6);
+                if sum == 0.0 { f64::INFINITY } else { found.magnitude[&v] / sum }
             };
-            exact.run.iter().map(ratio).fold(f64::INFINITY, f64::min)
+            graph.parameters().map(ratio).fold(f64::INFINITY, f64::min)
         })
         .collect();
-    let tensors = exact.run.len() as f64;
+    let tensors = graph.parameters().count() as f64;
     let stated = probes::factor(probes::DRAWS, probes::FAILURE / tensors);
     for failure in [probes::FAILURE, 0.02, 0.2, 0.5] {
         // the same estimates, reported with the factor of another confidence

@@ -7,6 +7,9 @@ use super::seeds;
 use super::values::narrow_within;
 use certify::adversary::{Strategy, adjoints, play};
 use certify::bounds::{self, Backward, Errors, Evidence, literal, region};
+use certify::chain::columns::Reach;
+use certify::chain::propagate::Table;
+use certify::chain::{Sources, exact_chain};
 use certify::ir::{Array, Index, Leaf, LeafKind, Tensor, ValueId, elements};
 use certify::num::format::BINARY32;
 use certify::num::{Arith, Ball, Elementary, Interval, Mag, Rounded, Ties};
@@ -303,6 +306,8 @@ struct Tally {
     failures: Vec<String>,
     compared: usize,
     vacuous: usize,
+    /// Graphs whose exact chain covers every run.
+    chained: usize,
 }
 
 impl Tally {
@@ -414,6 +419,18 @@ fn check(seed: u64, tally: &mut Tally) -> Option<()> {
         let order = Rng(rng.next());
         runs.push(textbook_run("another run", &graph, &seeds, &wanted, &loose, |v| f64::from(*v), Some(order)));
     }
+    let chain = {
+        let table = Table::new(evidence, &seeds, &wanted);
+        let (forward, backward) = bounds::one_step(evidence, &seeds, &wanted, Centre::Run);
+        let sources = Sources::measure(evidence, &table, &forward, &backward);
+        exact_chain(evidence, &table, &sources)
+    };
+    for (what, reach) in [("chain_run", &chain.run), ("chain_schedule", &chain.schedule)] {
+        let (forward, backward) = reach.errors();
+        tally.covers(what, &graph, &runs[0], &found, &forward, &backward);
+    }
+    let by_chain = chain.portable.as_ref().map(Reach::errors);
+    tally.chained += usize::from(by_chain.is_some());
     // An adversary that aims at one entry of one gradient, up and down, and one that doesn't care.
     let leaf = ValueId(rng.below(graph.leaves().len()) as u32);
     let target = (leaf, rng.below(elements(graph.shape(leaf))));
@@ -421,11 +438,17 @@ fn check(seed: u64, tally: &mut Tally) -> Option<()> {
     for strategy in [Strategy::Greedy(&ways, 0, 1.0), Strategy::Greedy(&ways, 0, -1.0), Strategy::Random] {
         let played = play(&graph, &seeds, &wanted, strategy, rng.next());
         tally.escapes("portable, adversary", &played.escapes(&found, &forward, &backward));
+        if let Some((forward, backward)) = &by_chain {
+            tally.escapes("chain_portable, adversary", &played.escapes(&found, forward, backward));
+        }
     }
     let scales = scale::eval(&graph, Mag::ZERO);
     let bars = scale::backprop(&graph, &scales, &seeds, &wanted);
     for run in &runs {
         tally.covers("portable", &graph, run, &found, &forward, &backward);
+        if let Some((forward, backward)) = &by_chain {
+            tally.covers("chain_portable", &graph, run, &found, forward, backward);
+        }
         for i in 0..graph.len() {
             // a range says nothing of runs that overflow on the way
             if forward[i].eps.iter().all(|e| e.is_finite()) {
@@ -468,13 +491,13 @@ fn check(seed: u64, tally: &mut Tally) -> Option<()> {
 
 #[test]
 fn every_rung_covers_its_runs() {
-    let (mut done, mut compared, mut vacuous) = (0, 0, 0);
+    let (mut done, mut compared, mut vacuous, mut chained) = (0, 0, 0, 0);
     let mut complaints = Vec::new();
     let seeds = seeds(200);
     for &seed in &seeds {
         let mut tally = Tally::default();
         done += usize::from(check(seed, &mut tally).is_some());
-        (compared, vacuous) = (compared + tally.compared, vacuous + tally.vacuous);
+        (compared, vacuous, chained) = (compared + tally.compared, vacuous + tally.vacuous, chained + tally.chained);
         if let Some(first) = tally.failures.first() {
             complaints.push(format!("graph {seed}, {} times: {first}", tally.failures.len()));
         }
@@ -487,4 +510,6 @@ fn every_rung_covers_its_runs() {
     );
     assert!(2 * done >= seeds.len(), "only {done} graphs of {} have finite runs", seeds.len());
     assert!(2 * vacuous < compared, "{vacuous} of {compared} bounds are infinite");
+    println!("{done} graphs, {compared} entries compared, {chained} with an exact chain for every run");
+    assert!(2 * chained > done, "only {chained} graphs of {done} have an exact chain for every run");
 }

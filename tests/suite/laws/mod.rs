@@ -22,6 +22,7 @@ mod graphs;
 mod loose;
 mod rng;
 mod runs;
+mod steps;
 mod tightness;
 mod values;
 
