@@ -403,7 +403,7 @@ pub fn exact_chain(e: Evidence, table: &Table, sources: &Sources) -> Chain {
     for s in &sources.list {
         walk.place(s);
     }
-    debug_assert!(walk.pushed.is_empty(), "what is pushed on enters at a place that is still to come");
+    assert!(walk.pushed.is_empty(), "what is pushed on enters at a place that is still to come");
     let portable = walk.portable.is_some().then(|| walk.reach(PORTABLE));
     Chain { run: walk.reach(0), schedule: walk.reach(1), portable }
 }

@@ -124,8 +124,9 @@ pub(super) fn onward(e: Evidence, table: &Table, way: &Way, sizes: &[Vec<Mag>]) 
         sizes.iter().map(|m| n.op.vjp_spec(&Majorants, &x, &y, &majors(ybar, |i| m[i]), want).into_iter()).collect();
     let mut found = Vec::new();
     for (operand, want) in want.iter().enumerate() {
-        let each: Option<Vec<Array<Major>>> = behind.iter_mut().map(|b| b.next().flatten()).collect();
-        if let (true, Some(each)) = (*want, each) {
+        // all of them first: none may fall behind
+        let each: Vec<Option<Array<Major>>> = behind.iter_mut().map(|b| b.next().flatten()).collect();
+        if let (true, Some(each)) = (*want, each.into_iter().collect::<Option<Vec<_>>>()) {
             found.push((Site::Backward { from: target, operand }, each.into_iter().map(sums).collect()));
         }
     }
