@@ -280,7 +280,7 @@ def write_npz(path, arrays):
             info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
             with archive.open(info, "w") as file:
-                np.lib.format.write_array(file, np.ascontiguousarray(arrays[name]), allow_pickle=False)
+                np.lib.format.write_array(file, np.asarray(arrays[name], order="C"), allow_pickle=False)
 
 
 def make(name):

