@@ -1,6 +1,7 @@
 //! How loose the rungs are: bound ÷ observed error per gradient, medians against limits.
 
 use crate::corpus;
+use certify::adversary::{Strategy, adjoints, play};
 use certify::bounds::{self, Evidence, add_bound, literal, measured};
 use certify::chain::columns::Reach;
 use certify::chain::propagate::Table;
@@ -159,6 +160,25 @@ fn relu_net(layers: usize) -> Subject {
     Subject::of(&format!("{layers}×64"), graph, seeds)
 }
 
+/// Adversarial runs, two of them aimed at the entry with the largest bound, stay inside the chain for every run.
+fn contains_adversaries(s: &Subject, chain: &Reach) {
+    let (forward, backward) = chain.errors();
+    let largest = |v: ValueId| {
+        let eps = chain.gradient(v)?;
+        let i = (0..eps.len()).max_by(|&a, &b| eps[a].get().total_cmp(&eps[b].get()))?;
+        Some((eps[i].get(), (v, i)))
+    };
+    let target = s.graph.parameters().filter_map(largest).max_by(|a, b| a.0.total_cmp(&b.0)).expect("a gradient").1;
+    let ways = adjoints(&s.graph, &s.seeds, &[target]);
+    for (k, strategy) in
+        [Strategy::Greedy(&ways, 0, 1.0), Strategy::Greedy(&ways, 0, -1.0), Strategy::Random].into_iter().enumerate()
+    {
+        let played = play(&s.graph, &s.seeds, &s.wanted, strategy, k as u64);
+        let (entries, escapes) = played.escapes(&s.exact, &forward, &backward);
+        assert!(escapes.is_empty(), "{}: {} of {entries} escape, first {:?}", s.name, escapes.len(), escapes[0]);
+    }
+}
+
 fn by_exact_chain(s: &Subject, run_limit: f64, schedule_limit: f64) {
     let chain = s.chain(|table, sources| exact_chain(s.evidence(), table, sources));
     let of = |reach: &Reach, v: ValueId| reach.gradient(v).map(|b| max_of(b).get());
@@ -168,6 +188,7 @@ fn by_exact_chain(s: &Subject, run_limit: f64, schedule_limit: f64) {
     assert!(schedule.median <= schedule_limit, "{}: chain_schedule has median looseness {}", s.name, schedule.median);
     // what holds for every run says something, however deep the net is
     let portable = chain.portable.as_ref().unwrap_or_else(|| panic!("{}: no chain for every run", s.name));
+    contains_adversaries(s, portable);
     let portable = s.judge("chain_portable, exact", |v| of(portable, v));
     assert!(portable.vacuous.is_empty(), "{}: vacuous for {}", s.name, portable.vacuous.join(", "));
 }

@@ -141,7 +141,8 @@ impl Findings {
                     }
                     continue;
                 }
-                let (error, _) = s.distance(f64::from(v));
+                // `Ball::distance` gives a little away
+                let error = apart(s, &Ball::exact(f64::from(v)));
                 self.compared += 1;
                 if error > total.get() {
                     let (c, l) = (bound.carried[i].get(), bound.local[i].get());

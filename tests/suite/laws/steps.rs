@@ -305,7 +305,7 @@ fn without(slip: Slip) -> &'static [&'static str] {
         // linear
         Slip::NoRemainder | Slip::SmallErrors => &["Add", "Sub", "Sum", "Mean", "Gather", "Join"],
         // nothing is rounded
-        Slip::NoLocal => &["Join", "Route"],
+        Slip::NoLocal => &["Staircase", "Join", "Route"],
         _ => &[],
     }
 }
