@@ -125,7 +125,7 @@ fn is_quiet(browser: &Browser, file: &Path) {
 
 /// Text of the gradients' rows that are shown, in the order shown.
 fn rows(browser: &Browser) -> Vec<String> {
-    let script = "return [...document.querySelectorAll('#gradients tbody tr')].filter(r => !r.hidden)
+    let script = "return [...document.querySelector('#gradients tbody').rows].filter(r => !r.hidden)
         .map(r => r.cells[0].textContent.trim() + ' ' + r.cells[1].textContent.trim())";
     let value = browser.script(script);
     value.as_array().expect("rows").iter().map(|r| r.as_str().expect("text").to_owned()).collect()

@@ -345,7 +345,7 @@ fn what_is_missing_or_misnamed_is_told() {
     assert_eq!(run(&request, &given).unwrap().verdict, Status::Pass);
     let mut renamed = given.clone();
     let (name, t) = renamed.tensors.pop_first().unwrap();
-    renamed.tensors.insert("elsewhere".into(), t);
+    renamed.tensors.insert("elsewhere".into(), GivenTensor { given_as: "elsewhere".into(), ..t });
     let c = run(&request, &renamed).unwrap();
     assert_eq!((failing(&c), c.summary.missing), (vec![name.as_str()], 1));
     assert!(
