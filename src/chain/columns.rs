@@ -68,7 +68,8 @@ pub struct Chain {
     pub portable: Option<Reach>,
 }
 
-/// Multiply–adds of jets that the exact chain may cost: about half a minute on two cores.
+/// Multiply–adds of jets that the exact chain may cost: some two minutes of processor time on a core without
+/// AVX-512.
 pub const AFFORDABLE: f64 = 6e10;
 
 /// Multiply–adds that the exact chain costs: for every entry that needs a column, those of all operations that it
