@@ -4,7 +4,7 @@
 //! (a telescoping sum), up to the rounding of binary64.
 
 use super::jet::LANES;
-use super::propagate::Table;
+use super::propagate::{Moved, Table};
 use super::sources::{Site, Sources};
 use crate::ir::ValueId;
 use crate::num::parallel;
@@ -20,11 +20,12 @@ pub struct Budget {
 
 /// The parts of the errors of some gradient entries.
 pub fn budget(table: &Table, sources: &Sources, entries: &[(ValueId, usize)]) -> Budget {
-    let groups: Vec<Vec<usize>> =
-        (0..sources.list.len()).collect::<Vec<_>>().chunks(LANES).map(<[usize]>::to_vec).collect();
-    let parts: Vec<Vec<(Site, Vec<f64>)>> = parallel::map(groups.len(), 1, |g| {
-        let group = &groups[g];
-        let moves = table.sweep(|site| {
+    let all: Vec<usize> = (0..sources.list.len()).collect();
+    let groups: Vec<&[usize]> = all.chunks(LANES).collect();
+    // per group and lane, its part of each entry
+    let of = |group: &[usize]| {
+        let mut parts = vec![vec![0.0; entries.len()]; group.len()];
+        let inject = |site: Site| {
             let lane = group.iter().position(|&k| sources.list[k].site == site)?;
             let put = |(i, &z): (usize, &f64)| {
                 let mut t = [0.0; LANES];
@@ -33,17 +34,16 @@ pub fn budget(table: &Table, sources: &Sources, entries: &[(ValueId, usize)]) ->
             };
             let signed = &sources.list[group[lane]].signed;
             Some(signed.iter().enumerate().filter(|(_, z)| **z != 0.0).map(put).collect())
+        };
+        table.sweep(inject, |v, moved| {
+            let Moved::Cotangent(c) = moved else { return };
+            for (at, (_, i)) in entries.iter().enumerate().filter(|(_, (e, _))| *e == v) {
+                parts.iter_mut().enumerate().for_each(|(lane, p)| p[at] = c.data[*i].lanes[lane]);
+            }
         });
-        group
-            .iter()
-            .enumerate()
-            .map(|(lane, &k)| {
-                let at = |&(v, i): &(ValueId, usize)| {
-                    moves.cotangents[v.index()].as_ref().map_or(0.0, |a| a.data[i].lanes[lane])
-                };
-                (sources.list[k].site, entries.iter().map(at).collect())
-            })
-            .collect()
-    });
-    Budget { entries: entries.to_vec(), parts: parts.into_iter().flatten().collect() }
+        group.iter().zip(parts).map(|(&k, part)| (sources.list[k].site, part)).collect::<Vec<_>>()
+    };
+    let some = |groups: &[&[usize]]| parallel::map(groups.len(), 1, |g| of(groups[g]));
+    let parts = groups.chunks(table.together()).flat_map(some).flatten().collect();
+    Budget { entries: entries.to_vec(), parts }
 }

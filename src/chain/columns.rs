@@ -355,9 +355,9 @@ impl Walk<'_> {
         let entries: Vec<usize> = (0..sizes.len()).filter(|&i| sizes[i].iter().any(|m| !m.is_zero())).collect();
         let batches: Vec<&[usize]> = entries.chunks(LANES).collect();
         // a few sweeps at a time in parallel, added up in order
-        for group in batches.chunks(2 * rayon::current_num_threads().max(1)) {
+        for group in batches.chunks(self.table.together()) {
             let moves: Vec<Moves> = parallel::map(group.len(), 1, |g| {
-                self.table.sweep(|s| {
+                self.table.moves(|s| {
                     let unit = |lane: usize| std::array::from_fn(|l| f64::from(u8::from(l == lane)));
                     (s == site).then(|| group[g].iter().enumerate().map(|(lane, &i)| (i, unit(lane))).collect())
                 })

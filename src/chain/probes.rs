@@ -6,10 +6,10 @@
 //! largest entry needs no union over entries: the entry with the largest scale is one fixed entry.
 //! With random signs instead, whose variance is 1, the root mean square estimates √Σ(G_k m_k)².
 
-use super::jet::{Jet, LANES};
-use super::propagate::Table;
+use super::jet::LANES;
+use super::propagate::{Moved, Table};
 use super::sources::{Site, Sources};
-use crate::ir::{Array, LeafKind, ValueId, elements};
+use crate::ir::{LeafKind, ValueId, elements};
 use crate::num::{Mag, parallel};
 use std::collections::BTreeMap;
 
@@ -109,29 +109,32 @@ fn gather(
     size: impl Fn(usize) -> Vec<Mag> + Sync,
     (seed, draw, draws): (u64, Draw, usize),
     each: impl Fn(&[f64; LANES]) -> f64 + Sync,
-) -> Vec<(ValueId, Vec<f64>)> {
+) -> BTreeMap<ValueId, Vec<f64>> {
     let index: BTreeMap<Site, usize> = sources.list.iter().enumerate().map(|(k, s)| (s.site, k)).collect();
     let sizes: Vec<Vec<Mag>> = (0..sources.list.len()).map(&size).collect();
-    let mut sums: Vec<(ValueId, Vec<f64>)> =
+    let mut sums: BTreeMap<ValueId, Vec<f64>> =
         parameters(table).into_iter().map(|v| (v, vec![0.0; elements(table.graph.shape(v))])).collect();
     // some sweeps at a time, added up in order
     let passes: Vec<usize> = (0..draws / LANES).collect();
-    for group in passes.chunks(rayon::current_num_threads().max(1)) {
+    for group in passes.chunks(table.together()) {
         let swept = parallel::map(group.len(), 1, |at| {
-            let moves = table.sweep(|site| {
+            let inject = |site: Site| {
                 let &k = index.get(&site)?;
                 let live: Vec<usize> = (0..sizes[k].len()).filter(|&i| !sizes[k][i].is_zero()).collect();
                 let lanes = |i: usize| (i, draw.lanes(Stream::new(seed, k, i, group[at]), sizes[k][i].get()));
                 Some(parallel::map(live.len(), 256, |at| lanes(live[at])))
+            };
+            let mut found: BTreeMap<ValueId, Vec<f64>> = BTreeMap::new();
+            table.sweep(inject, |v, moved| {
+                if let (Moved::Cotangent(c), true) = (moved, sums.contains_key(&v)) {
+                    found.insert(v, parallel::map(c.data.len(), 256, |i| each(&c.data[i].lanes)));
+                }
             });
-            let of = |m: &Array<Jet>| parallel::map(m.data.len(), 256, |i| each(&m.data[i].lanes));
-            sums.iter().map(|(v, _)| moves.cotangents[v.index()].as_ref().map(of)).collect::<Vec<_>>()
+            found
         });
-        for moved in swept {
-            for ((_, sum), moved) in sums.iter_mut().zip(moved) {
-                let Some(moved) = moved else { continue };
-                sum.iter_mut().zip(moved).for_each(|(s, m)| *s += m);
-            }
+        for (v, moved) in swept.into_iter().flatten() {
+            let sum = sums.get_mut(&v).expect("only what is asked for has been noted");
+            sum.iter_mut().zip(moved).for_each(|(s, m)| *s += m);
         }
     }
     sums

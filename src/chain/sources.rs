@@ -139,16 +139,13 @@ impl Sources {
     pub fn measure(e: Evidence, table: &Table, forward: &[Errors], backward: &Backward) -> Sources {
         let graph = e.graph;
         let mut list = Vec::new();
-        let values: Vec<Moved> = (0..graph.len()).map(|i| moved(&e.values[i], &e.exact.values[i])).collect();
+        let value = |v: ValueId| moved(&e.values[v.index()], &e.exact.values[v.index()]);
         for (k, n) in graph.nodes().iter().enumerate() {
             let v = graph.node_id(k);
-            let pick =
-                |f: fn(&Moved) -> &Array<Jet>| n.operands.iter().map(|o| f(&values[o.index()])).collect::<Vec<_>>();
-            let majors =
-                |f: fn(&Moved) -> &Array<Major>| n.operands.iter().map(|o| f(&values[o.index()])).collect::<Vec<_>>();
-            let step = n.op.forward_spec(&Jets, &pick(|m| &m.jets));
-            let known = n.op.forward_spec(&Majorants, &majors(|m| &m.known));
-            let unknown = n.op.forward_spec(&Majorants, &majors(|m| &m.unknown));
+            let x: Vec<Moved> = n.operands.iter().map(|&o| value(o)).collect();
+            let step = n.op.forward_spec(&Jets, &x.iter().map(|m| &m.jets).collect::<Vec<_>>());
+            let known = n.op.forward_spec(&Majorants, &x.iter().map(|m| &m.known).collect::<Vec<_>>());
+            let unknown = n.op.forward_spec(&Majorants, &x.iter().map(|m| &m.unknown).collect::<Vec<_>>());
             let largest = table.largest(n);
             let g = gamma(&n.op, false, largest);
             let i = v.index();
@@ -176,13 +173,13 @@ impl Sources {
                 continue;
             }
             let ybar = moved(run, spec);
-            let x = |f: fn(&Moved) -> &Array<Jet>| n.operands.iter().map(|o| f(&values[o.index()])).collect::<Vec<_>>();
-            let m =
-                |f: fn(&Moved) -> &Array<Major>| n.operands.iter().map(|o| f(&values[o.index()])).collect::<Vec<_>>();
-            let y = &values[v.index()];
-            let step = n.op.vjp_spec(&Jets, &x(|m| &m.jets), &y.jets, &ybar.jets, &want);
-            let known = n.op.vjp_spec(&Majorants, &m(|m| &m.known), &y.known, &ybar.known, &want);
-            let unknown = n.op.vjp_spec(&Majorants, &m(|m| &m.unknown), &y.unknown, &ybar.unknown, &want);
+            let (x, y): (Vec<Moved>, Moved) = (n.operands.iter().map(|&o| value(o)).collect(), value(v));
+            let jets: Vec<_> = x.iter().map(|m| &m.jets).collect();
+            let step = n.op.vjp_spec(&Jets, &jets, &y.jets, &ybar.jets, &want);
+            let known: Vec<_> = x.iter().map(|m| &m.known).collect();
+            let known = n.op.vjp_spec(&Majorants, &known, &y.known, &ybar.known, &want);
+            let unknown: Vec<_> = x.iter().map(|m| &m.unknown).collect();
+            let unknown = n.op.vjp_spec(&Majorants, &unknown, &y.unknown, &ybar.unknown, &want);
             for (operand, o) in n.operands.iter().enumerate() {
                 let (Some(step), Some(known), Some(unknown)) = (&step[operand], &known[operand], &unknown[operand])
                 else {

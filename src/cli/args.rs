@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 
 use crate::import::Objective;
+use crate::session::ChainChoice;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -247,6 +248,10 @@ pub struct ExtraArgs {
     /// Bound errors and magnitudes over a region as well: every input entry may move by R either way
     #[arg(long, value_name = "R", value_parser = radius)]
     pub region: Option<f64>,
+    /// The chain rungs: auto weighs the cost of exact ones and of probes, exact and probes ask for them at any
+    /// cost, off leaves them out
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub chain: ChainChoice,
     /// Play N conforming runs that err as far as they can, and say how much of the bounds they reach
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub adversary: Option<u32>,

@@ -12,7 +12,8 @@ use crate::import::model::Dim;
 use crate::import::objective::KINDS;
 use crate::import::value::matches;
 use crate::import::{self, Cotangent, OnnxModel, Preparation};
-use crate::session::{InputChoice, Request};
+use crate::session::{ChainChoice, InputChoice, Request};
+use clap::ValueEnum;
 
 /// The model file; clap has made sure that there is one.
 pub(super) fn model(args: &GraphArgs) -> Result<&Path, Diagnostic> {
@@ -57,6 +58,7 @@ pub(super) fn of(args: &GraphArgs, extras: ExtraArgs, policy: Option<&Path>) -> 
         params: args.params.clone(),
         freeze: args.freeze.clone(),
         region: extras.region,
+        chain: extras.chain,
         adversary: extras.adversary.map(|n| n as usize),
         weights: args.weights.clone(),
         objective: args.loss.clone(),
@@ -184,6 +186,9 @@ fn reproduce(args: &GraphArgs, extras: ExtraArgs, policy: Option<&Path>) -> Stri
     if let Some(r) = extras.region {
         add("--region", &format!("{r:?}"));
     }
+    if let Some(how) = extras.chain.to_possible_value().filter(|_| extras.chain != ChainChoice::Auto) {
+        add("--chain", how.get_name());
+    }
     if let Some(n) = extras.adversary {
         add("--adversary", &n.to_string());
     }
@@ -223,12 +228,15 @@ mod tests {
 
     #[test]
     fn the_command_to_reproduce_is_quoted_and_names_no_folder() {
-        let text =
-            reproduce(&args(), ExtraArgs { region: Some(0.25), adversary: Some(8) }, Some(Path::new("/etc/p.toml")));
+        let text = reproduce(
+            &args(),
+            ExtraArgs { region: Some(0.25), adversary: Some(8), chain: ChainChoice::Probes },
+            Some(Path::new("/etc/p.toml")),
+        );
         assert_eq!(
             text,
             "certify 'net 1.onnx' --random 7 --dim N=4 --cotangent y=ones --cotangent z=z.npy --seed-masks 3 \
-             --params 'fc*' --freeze 'it'\\''s' --region 0.25 --adversary 8 --policy p.toml --certificate report.json --report report.html"
+             --params 'fc*' --freeze 'it'\\''s' --region 0.25 --chain probes --adversary 8 --policy p.toml --certificate report.json --report report.html"
         );
         let odd = |name: &str| reproduce(&GraphArgs { model: Some(name.into()), ..args() }, ExtraArgs::default(), None);
         assert!(odd("ops").starts_with("certify ./ops --random"));

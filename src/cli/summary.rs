@@ -3,9 +3,13 @@
 use std::fmt::Write as _;
 
 use crate::certificate::{
-    Bound, Certificate, Covers, Gradient, InputSource, ModelVerdict, Num, Rung, Standing, Status, decimal,
+    Bound, Certificate, Covers, Gradient, GradientSource, InputSource, ModelVerdict, Num, Rung, Standing, Status,
+    decimal,
 };
 use crate::error::printable;
+
+/// The rungs that take the derivative first.
+const CHAIN: [Rung; 3] = [Rung::ChainPortable, Rung::ChainSchedule, Rung::ChainRun];
 
 /// Rungs told of, so that the lines stay few.
 const MOST_RUNGS: usize = 5;
@@ -47,6 +51,10 @@ pub(super) fn of(c: &Certificate, places: &[(&'static str, String)]) -> String {
     for (rung, what) in rungs(c) {
         line(rung.name(), what);
     }
+    let derived = c.gradient_source == GradientSource::Derived;
+    if derived && !c.gradients.iter().any(|g| CHAIN.iter().any(|r| g.bounds.get(*r).is_some())) {
+        line("chain", "no chain rungs; --chain probes asks for estimates, at any cost".into());
+    }
     let count = |r: Status| c.checks.iter().filter(|k| k.result == r).count();
     let asked = c.checks.len() - count(Status::NotApplicable);
     line("checks", format!("{} of {asked} pass, {} fail", count(Status::Pass), count(Status::Fail)));
@@ -83,7 +91,7 @@ fn describe(g: &Gradient) -> String {
 }
 
 /// What the rungs say: for which runs, and how far above the observed error. Where there are many,
-/// the tightest ones. `direct` is left out: it is the error itself.
+/// the tightest ones, one of every conforming run among them. `direct` is left out: it is the error itself.
 fn rungs(c: &Certificate) -> Vec<(Rung, String)> {
     let computed = Rung::ALL.into_iter().filter(|r| *r != Rung::Direct);
     let mut told: Vec<(Rung, Vec<&Bound>)> = computed
@@ -91,6 +99,10 @@ fn rungs(c: &Certificate) -> Vec<(Rung, String)> {
         .filter(|(_, bounds): &(_, Vec<_>)| !bounds.is_empty())
         .collect();
     told.sort_by(|a, b| tightest(&a.1).total_cmp(&tightest(&b.1)));
+    let of_every_run = |(r, _): &(Rung, Vec<&Bound>)| r.covers() == Covers::EveryConformingRun;
+    if let Some(first) = told.iter().position(of_every_run).filter(|&first| first >= MOST_RUNGS) {
+        told.swap(first, MOST_RUNGS - 1);
+    }
     told.truncate(MOST_RUNGS);
     told.sort_by_key(|(r, _)| *r);
     told.into_iter().map(|(r, bounds)| (r, tell(r, &bounds, c.gradients.len()))).collect()

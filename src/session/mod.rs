@@ -9,7 +9,7 @@ mod passes;
 pub(crate) mod subject;
 
 pub use checks::{cross_check, invariants};
-pub use passes::{Extras, Passes};
+pub use passes::{ChainChoice, Extras, Passes};
 pub use subject::Subject;
 
 use crate::certificate::{Certificate, Policy, ToolBug};
@@ -71,6 +71,8 @@ pub struct Request {
     pub seed_masks: Option<u64>,
     /// Every input entry may move by this much: asks for scales and tolerances over the region.
     pub region: Option<f64>,
+    /// How the chain rungs come about.
+    pub chain: ChainChoice,
     /// So many adversarial runs are played against the portable bounds.
     pub adversary: Option<usize>,
     /// Keeps what the exact pass has found, and goes on from it.
@@ -95,6 +97,7 @@ impl Request {
             outputs: Vec::new(),
             seed_masks: None,
             region: None,
+            chain: ChainChoice::Auto,
             adversary: None,
             resume: None,
             policy: Policy::default(),
@@ -206,7 +209,7 @@ pub fn certify(request: &Request, progress: &dyn Progress) -> Result<Outcome, Fa
     environment::check().map_err(Diagnostics::from)?;
     progress.pass("import");
     let loaded = load(request)?;
-    let extras = Extras { region: request.region.map(Mag::of), adversary: request.adversary };
+    let extras = Extras { chain: request.chain, region: request.region.map(Mag::of), adversary: request.adversary };
     let subjects = subject::of(&loaded, !request.outputs.is_empty())?;
     let passes = Passes::run(&loaded.lowered, subjects, extras, request.resume.as_deref(), progress)?;
     progress.pass("certificate");

@@ -113,9 +113,25 @@ pub struct Region {
     pub ladder: Ladder,
 }
 
+/// How the chain rungs come about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum ChainChoice {
+    /// Exact where columns are affordable, else by probes where those are.
+    #[default]
+    Auto,
+    /// Exact, at any cost.
+    Exact,
+    /// By probes, at any cost.
+    Probes,
+    /// Not at all, nor the error budget.
+    Off,
+}
+
 /// What may be asked for beyond the usual passes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Extras {
+    /// How the chain rungs come about.
+    pub chain: ChainChoice,
     /// Every input entry may move by this much either way.
     pub region: Option<Mag>,
     /// So many adversarial runs.
@@ -194,7 +210,6 @@ impl Passes {
             found.without_locals();
             found
         };
-        let chainable = sweep_cost(graph) * 100.0 <= AFFORDABLE_SWEEPS;
         progress.pass("bounds of every run");
         let portable = ladder(Centre::Spec);
         progress.pass("bounds of this run");
@@ -214,8 +229,13 @@ impl Passes {
         tighten(&mut run, &schedule);
         // the chain starts from the seeds: it says nothing of gradients that the file computes itself
         let derives = subjects.iter().any(|s| matches!(s.from, From::Cotangent(..)));
-        let chain = match derives && chainable {
-            true => chained(evidence, &seeds, &wanted, progress),
+        let asked = match extras.chain {
+            ChainChoice::Auto => sweep_cost(graph) * 100.0 <= AFFORDABLE_SWEEPS,
+            ChainChoice::Exact | ChainChoice::Probes => true,
+            ChainChoice::Off => false,
+        };
+        let chain = match derives && asked {
+            true => chained(evidence, &seeds, &wanted, extras.chain, progress),
             false => Chained::default(),
         };
         let reference = if 3.0 * sweep_work(graph) <= AFFORDABLE_REFERENCE {
@@ -388,7 +408,7 @@ const AFFORDABLE_SWEEPS: f64 = 4e11;
 const AFFORDABLE_REFERENCE: f64 = 3e8;
 
 /// The chain rungs: exact where the columns are affordable, by probes where they aren't.
-fn chained(e: Evidence, seeds: &[Seed], wanted: &[bool], progress: &dyn Progress) -> Chained {
+fn chained(e: Evidence, seeds: &[Seed], wanted: &[bool], how: ChainChoice, progress: &dyn Progress) -> Chained {
     let mut found = Chained::default();
     let sweeps = sweep_cost(e.graph);
     let table = Table::new(e, seeds, wanted);
@@ -405,7 +425,12 @@ fn chained(e: Evidence, seeds: &[Seed], wanted: &[bool], progress: &dyn Progress
         let entries: Vec<(ValueId, usize)> = e.graph.parameters().filter_map(worst).collect();
         found.budget = Some(budget(&table, &sources, &entries));
     }
-    if cost(&table, &sources) <= AFFORDABLE {
+    let columns = match how {
+        ChainChoice::Exact => true,
+        ChainChoice::Auto => cost(&table, &sources) <= AFFORDABLE,
+        ChainChoice::Probes | ChainChoice::Off => false,
+    };
+    if columns {
         progress.pass("exact chain");
         found.exact = Some(exact_chain(e, &table, &sources));
     }
