@@ -8,19 +8,18 @@ use super::jet::{Jet, LANES};
 use super::majorant::Major;
 use crate::num::matmul::{View, matmul_f64, matmul_up};
 use crate::num::{Mag, parallel};
+use std::borrow::Cow;
+use std::ops::Range;
 
 /// Numbers in a packed factor, at most (unless one line has more).
 const PACKED: usize = 1 << 19;
 
+/// Values of both factors at a time, about.
+const VALUES: usize = 1 << 22;
+
 /// Is a matrix product faster than its definition?
 pub(super) fn pays((m, n, k): (usize, usize, usize)) -> bool {
     m >= 4 && n >= 4 && k >= 4 && m * n * k >= 1 << 12
-}
-
-/// The indices below `n` at which `f` holds.
-fn those(n: usize, f: impl Fn(usize) -> bool + Sync) -> Vec<usize> {
-    let found: Vec<bool> = parallel::map(n, 16, f);
-    (0..n).filter(|&i| found[i]).collect()
 }
 
 /// Rows of `width` numbers, one for each of some indices.
@@ -48,51 +47,97 @@ pub(super) fn jets<'a>(
         Some(b) if b.live => Jet { value: f64::NAN, ..*b },
         _ => still,
     });
-    let lives = |j: Option<&Jet>| j.is_some_and(|j| j.live);
-    let value = |j: Option<&Jet>| j.map_or(0.0, |j| j.value);
-    let lanes = |j: Option<&'a Jet>, to: &mut [f64]| {
-        if let Some(j) = j.filter(|j| j.live) {
-            to.copy_from_slice(&j.lanes);
-        }
-    };
-    // Σ_l a[i,l]·db[l,j], some columns at a time
-    let columns = those(n, |j| (0..k).any(|l| lives(right(l, j))));
-    for js in columns.chunks((PACKED / (k.max(1) * LANES)).max(1)) {
-        let inner = those(k, |l| js.iter().any(|&j| lives(right(l, j))));
-        let width = js.len() * LANES;
-        let b = packed(&inner, width, 0.0, |l, row| {
-            row.chunks_exact_mut(LANES).zip(js).for_each(|(to, &j)| lanes(right(l, j), to));
-        });
-        let rows: Vec<usize> = (0..m).collect();
-        let a = packed(&rows, inner.len(), 0.0, |i, row| {
-            row.iter_mut().zip(&inner).for_each(|(to, &l)| *to = value(left(i, l)));
-        });
-        let c = matmul_f64(View::rows(&a, inner.len()), View::rows(&b, width), m, width, inner.len());
-        parallel::chunks(&mut out, n, 1, |i, y| {
-            js.iter().zip(c[i * width..][..width].chunks_exact(LANES)).for_each(|(&j, c)| add(&mut y[j], c));
-        });
-    }
-    // Σ_l da[i,l]·b[l,j], some rows at a time; as its transpose, so that the lanes of an entry are neighbours
-    let rows = those(m, |i| (0..k).any(|l| lives(left(i, l))));
-    let all: Vec<usize> = if rows.is_empty() { Vec::new() } else { (0..n).collect() };
-    for is in rows.chunks((PACKED / (k.max(1) * LANES)).max(1)) {
-        let inner = those(k, |l| is.iter().any(|&i| lives(left(i, l))));
-        let width = is.len() * LANES;
-        let a = packed(&inner, width, 0.0, |l, row| {
-            row.chunks_exact_mut(LANES).zip(is).for_each(|(to, &i)| lanes(left(i, l), to));
-        });
-        for js in all.chunks((4 * PACKED / (inner.len().max(1) + width)).max(1)) {
-            let b = packed(&inner, js.len(), 0.0, |l, row| {
-                row.iter_mut().zip(js).for_each(|(to, &j)| *to = value(right(l, j)));
+    // some inner indices at a time: each factor is asked for its values once, and for derivatives where it moves
+    let step = (VALUES / (m + n).max(1)).clamp(1 << 6, 1 << 10);
+    for start in (0..k).step_by(step) {
+        let ls = start..k.min(start + step);
+        let a = Values::of(m, ls.clone(), |i, l| left(i, l));
+        let b = Values::of(n, ls.clone(), |j, l| right(l, j));
+        // Σ_l a[i,l]·db[l,j]
+        let (inner, columns) = b.moving();
+        let a_values = a.at(&inner);
+        for js in columns.chunks((PACKED / (inner.len().max(1) * LANES)).max(1)) {
+            let width = js.len() * LANES;
+            let db = packed(&inner, width, 0.0, |l, row| {
+                let lanes = row.as_chunks_mut::<LANES>().0.iter_mut().zip(js);
+                lanes.for_each(|(to, &j)| derivatives(right(start + l, j), to));
             });
-            let c = matmul_f64(View::rows(&b, js.len()).t(), View::rows(&a, width), js.len(), width, inner.len());
-            for (at, &i) in is.iter().enumerate() {
-                let row = &mut out[i * n + js[0]..][..js.len()];
-                parallel::each(row, 256, |j, y| add(y, &c[j * width + at * LANES..][..LANES]));
+            let c = matmul_f64(View::rows(&a_values, inner.len()), View::rows(&db, width), m, width, inner.len());
+            parallel::chunks(&mut out, n, 1, |i, y| {
+                js.iter().zip(c[i * width..][..width].chunks_exact(LANES)).for_each(|(&j, c)| add(&mut y[j], c));
+            });
+        }
+        // Σ_l da[i,l]·b[l,j], as its transpose, so that the lanes of an entry are neighbours
+        let (inner, rows) = a.moving();
+        let b_values = b.at(&inner);
+        for is in rows.chunks((PACKED / (inner.len().max(1) * LANES)).max(1)) {
+            let width = is.len() * LANES;
+            let da = packed(&inner, width, 0.0, |l, row| {
+                let lanes = row.as_chunks_mut::<LANES>().0.iter_mut().zip(is);
+                lanes.for_each(|(to, &i)| derivatives(left(i, start + l), to));
+            });
+            // some columns at a time
+            for from in (0..n).step_by(1 << 10) {
+                let some = from..n.min(from + (1 << 10));
+                let b = View::rows(&b_values[from * inner.len()..], inner.len());
+                let c = matmul_f64(b, View::rows(&da, width), some.len(), width, inner.len());
+                for (at, &i) in is.iter().enumerate() {
+                    let row = &mut out[i * n + from..][..some.len()];
+                    parallel::each(row, 256, |j, y| add(y, &c[j * width + at * LANES..][..LANES]));
+                }
             }
         }
     }
     out
+}
+
+/// The values of a factor, line by line (a row of the left one, a column of the right one), and what of it moves.
+struct Values {
+    /// Inner indices.
+    width: usize,
+    values: Vec<f64>,
+    live: Vec<bool>,
+}
+
+impl Values {
+    fn of<'a>(lines: usize, ls: Range<usize>, at: impl Fn(usize, usize) -> Option<&'a Jet> + Sync) -> Values {
+        let width = ls.len();
+        let mut both = vec![(0.0, false); lines * width];
+        parallel::chunks(&mut both, width, (1 << 10) / width + 1, |line, row| {
+            for (l, to) in row.iter_mut().enumerate() {
+                *to = at(line, ls.start + l).map_or((0.0, false), |j| (j.value, j.live));
+            }
+        });
+        let (values, live) = both.into_iter().unzip();
+        Values { width, values, live }
+    }
+
+    /// The inner indices, counted from the first, and the lines at which something moves.
+    fn moving(&self) -> (Vec<usize>, Vec<usize>) {
+        let (mut inner, mut lines) = (vec![false; self.width], Vec::new());
+        for (line, live) in self.live.chunks_exact(self.width).enumerate() {
+            if live.contains(&true) {
+                lines.push(line);
+                inner.iter_mut().zip(live).for_each(|(i, l)| *i |= l);
+            }
+        }
+        ((0..self.width).filter(|&l| inner[l]).collect(), lines)
+    }
+
+    /// The values at some inner indices, line by line.
+    fn at(&self, inner: &[usize]) -> Cow<'_, [f64]> {
+        if inner.len() == self.width {
+            return Cow::Borrowed(&self.values);
+        }
+        let lines = self.values.chunks_exact(self.width);
+        Cow::Owned(lines.flat_map(|line| inner.iter().map(|&l| line[l])).collect())
+    }
+}
+
+fn derivatives(j: Option<&Jet>, to: &mut [f64; LANES]) {
+    if let Some(j) = j.filter(|j| j.live) {
+        *to = j.lanes;
+    }
 }
 
 #[inline]

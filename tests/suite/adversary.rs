@@ -62,7 +62,7 @@ fn face(name: &str, lowered: &Lowered, rounds: usize) {
         let table = Table::new(e, &seeds, &wanted);
         let (f, b) = bounds::one_step(e, &seeds, &wanted, Centre::Run);
         let sources = Sources::measure(e, &table, &f, &b);
-        let cheap = cost(&table, &sources) <= CHEAP;
+        let cheap = cost(&table, &sources) <= CHEAP * super::laws::factor() as f64;
         cheap.then(|| exact_chain(e, &table, &sources)).and_then(|c| c.portable).map(|c| c.errors())
     };
     let parameters: Vec<ValueId> = graph.parameters().collect();
