@@ -177,15 +177,16 @@ impl Sums {
 
 /// Σ|t|·w, rounded up.
 fn magnitude(t: &[f64; LANES], w: &[f64; LANES]) -> Mag {
-    let products: [f64; LANES] = std::array::from_fn(|l| t[l].abs() * w[l]);
-    let mut halves = products;
-    let mut n = LANES / 2;
-    while n > 0 {
-        (0..n).for_each(|l| halves[l] += halves[l + n]);
-        n /= 2;
+    // some sums side by side; any order keeps to the bound
+    let mut sums = [0.0; 4];
+    for (t, w) in t.as_chunks::<4>().0.iter().zip(w.as_chunks::<4>().0) {
+        for l in 0..4 {
+            sums[l] += t[l].abs() * w[l];
+        }
     }
-    let nothing = halves[0] == 0.0 && t.iter().zip(w).all(|(t, w)| *t == 0.0 || *w == 0.0);
-    if nothing { Mag::ZERO } else { Mag::from_rounded(halves[0], 2 * LANES, f64::MIN_POSITIVE) }
+    let sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    let nothing = sum == 0.0 && t.iter().zip(w).all(|(t, w)| *t == 0.0 || *w == 0.0);
+    if nothing { Mag::ZERO } else { Mag::from_rounded(sum, 2 * LANES, f64::MIN_POSITIVE) }
 }
 
 /// What is known while the places are gone through.

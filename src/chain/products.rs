@@ -8,14 +8,13 @@ use super::jet::{Jet, LANES};
 use super::majorant::Major;
 use crate::num::matmul::{View, matmul_f64, matmul_up};
 use crate::num::{Mag, parallel};
-use std::borrow::Cow;
 use std::ops::Range;
 
 /// Numbers in a packed factor, at most (unless one line has more).
 const PACKED: usize = 1 << 19;
 
-/// Values of both factors at a time, about.
-const VALUES: usize = 1 << 22;
+/// Entries of both factors at a time, about.
+const PLACES: usize = 1 << 22;
 
 /// Is a matrix product faster than its definition?
 pub(super) fn pays((m, n, k): (usize, usize, usize)) -> bool {
@@ -47,42 +46,36 @@ pub(super) fn jets<'a>(
         Some(b) if b.live => Jet { value: f64::NAN, ..*b },
         _ => still,
     });
-    // some inner indices at a time: each factor is asked for its values once, and for derivatives where it moves
-    let step = (VALUES / (m + n).max(1)).clamp(1 << 6, 1 << 10);
+    // some inner indices at a time: the places of a factor's entries are asked for once
+    let step = (PLACES / (m + n).max(1)).clamp(1 << 6, 1 << 10);
     for start in (0..k).step_by(step) {
         let ls = start..k.min(start + step);
-        let a = Values::of(m, ls.clone(), |i, l| left(i, l));
-        let b = Values::of(n, ls.clone(), |j, l| right(l, j));
+        let a = Factor::of(m, ls.clone(), |i, l| left(i, l));
+        let b = Factor::of(n, ls, |j, l| right(l, j));
         // Σ_l a[i,l]·db[l,j]
         let (inner, columns) = b.moving();
-        let a_values = a.at(&inner);
+        let values = a.values(&inner);
         for js in columns.chunks((PACKED / (inner.len().max(1) * LANES)).max(1)) {
             let width = js.len() * LANES;
-            let db = packed(&inner, width, 0.0, |l, row| {
-                let lanes = row.as_chunks_mut::<LANES>().0.iter_mut().zip(js);
-                lanes.for_each(|(to, &j)| derivatives(right(start + l, j), to));
-            });
-            let c = matmul_f64(View::rows(&a_values, inner.len()), View::rows(&db, width), m, width, inner.len());
+            let db = b.derivatives(&inner, js);
+            let c = matmul_f64(View::rows(&values, inner.len()), View::rows(&db, width), m, width, inner.len());
             parallel::chunks(&mut out, n, 1, |i, y| {
                 js.iter().zip(c[i * width..][..width].chunks_exact(LANES)).for_each(|(&j, c)| add(&mut y[j], c));
             });
         }
         // Σ_l da[i,l]·b[l,j], as its transpose, so that the lanes of an entry are neighbours
         let (inner, rows) = a.moving();
-        let b_values = b.at(&inner);
+        let values = b.values(&inner);
         for is in rows.chunks((PACKED / (inner.len().max(1) * LANES)).max(1)) {
             let width = is.len() * LANES;
-            let da = packed(&inner, width, 0.0, |l, row| {
-                let lanes = row.as_chunks_mut::<LANES>().0.iter_mut().zip(is);
-                lanes.for_each(|(to, &i)| derivatives(left(i, start + l), to));
-            });
+            let da = a.derivatives(&inner, is);
             // some columns at a time
             for from in (0..n).step_by(1 << 10) {
-                let some = from..n.min(from + (1 << 10));
-                let b = View::rows(&b_values[from * inner.len()..], inner.len());
-                let c = matmul_f64(b, View::rows(&da, width), some.len(), width, inner.len());
+                let some = n.min(from + (1 << 10)) - from;
+                let values = View::rows(&values[from * inner.len()..], inner.len());
+                let c = matmul_f64(values, View::rows(&da, width), some, width, inner.len());
                 for (at, &i) in is.iter().enumerate() {
-                    let row = &mut out[i * n + from..][..some.len()];
+                    let row = &mut out[i * n + from..][..some];
                     parallel::each(row, 256, |j, y| add(y, &c[j * width + at * LANES..][..LANES]));
                 }
             }
@@ -91,52 +84,52 @@ pub(super) fn jets<'a>(
     out
 }
 
-/// The values of a factor, line by line (a row of the left one, a column of the right one), and what of it moves.
-struct Values {
+/// The entries of a factor, line by line: a row of the left one, a column of the right one.
+struct Factor<'a> {
     /// Inner indices.
     width: usize,
-    values: Vec<f64>,
-    live: Vec<bool>,
+    entries: Vec<Option<&'a Jet>>,
 }
 
-impl Values {
-    fn of<'a>(lines: usize, ls: Range<usize>, at: impl Fn(usize, usize) -> Option<&'a Jet> + Sync) -> Values {
+impl<'a> Factor<'a> {
+    fn of(lines: usize, ls: Range<usize>, at: impl Fn(usize, usize) -> Option<&'a Jet> + Sync) -> Factor<'a> {
         let width = ls.len();
-        let mut both = vec![(0.0, false); lines * width];
-        parallel::chunks(&mut both, width, (1 << 10) / width + 1, |line, row| {
-            for (l, to) in row.iter_mut().enumerate() {
-                *to = at(line, ls.start + l).map_or((0.0, false), |j| (j.value, j.live));
-            }
-        });
-        let (values, live) = both.into_iter().unzip();
-        Values { width, values, live }
+        Factor { width, entries: parallel::map(lines * width, 1 << 10, |i| at(i / width, ls.start + i % width)) }
     }
 
     /// The inner indices, counted from the first, and the lines at which something moves.
     fn moving(&self) -> (Vec<usize>, Vec<usize>) {
         let (mut inner, mut lines) = (vec![false; self.width], Vec::new());
-        for (line, live) in self.live.chunks_exact(self.width).enumerate() {
-            if live.contains(&true) {
-                lines.push(line);
-                inner.iter_mut().zip(live).for_each(|(i, l)| *i |= l);
+        for (line, entries) in self.entries.chunks_exact(self.width).enumerate() {
+            let mut any = false;
+            for (inner, j) in inner.iter_mut().zip(entries) {
+                let live = j.is_some_and(|j| j.live);
+                (*inner, any) = (*inner | live, any | live);
             }
+            lines.extend(any.then_some(line));
         }
         ((0..self.width).filter(|&l| inner[l]).collect(), lines)
     }
 
     /// The values at some inner indices, line by line.
-    fn at(&self, inner: &[usize]) -> Cow<'_, [f64]> {
-        if inner.len() == self.width {
-            return Cow::Borrowed(&self.values);
-        }
-        let lines = self.values.chunks_exact(self.width);
-        Cow::Owned(lines.flat_map(|line| inner.iter().map(|&l| line[l])).collect())
+    fn values(&self, inner: &[usize]) -> Vec<f64> {
+        let lines: Vec<usize> =
+            if inner.is_empty() { Vec::new() } else { (0..self.entries.len() / self.width).collect() };
+        packed(&lines, inner.len(), 0.0, |line, row| {
+            let entries = &self.entries[line * self.width..][..self.width];
+            row.iter_mut().zip(inner).for_each(|(to, &l)| *to = entries[l].map_or(0.0, |j| j.value));
+        })
     }
-}
 
-fn derivatives(j: Option<&Jet>, to: &mut [f64; LANES]) {
-    if let Some(j) = j.filter(|j| j.live) {
-        *to = j.lanes;
+    /// For each of some inner indices, the derivatives of some lines side by side.
+    fn derivatives(&self, inner: &[usize], lines: &[usize]) -> Vec<f64> {
+        packed(inner, lines.len() * LANES, 0.0, |l, row| {
+            for (to, line) in row.as_chunks_mut::<LANES>().0.iter_mut().zip(lines) {
+                if let Some(j) = self.entries[line * self.width + l].filter(|j| j.live) {
+                    *to = j.lanes;
+                }
+            }
+        })
     }
 }
 
