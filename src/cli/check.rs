@@ -44,8 +44,12 @@ pub(super) fn run(args: &Check) -> Result<Exit, Failure> {
 /// Tensors that are listed one by one.
 const LISTED: usize = 20;
 
-/// The gradient that is closest to its limit, or furthest beyond it.
+/// The gradient that is closest to its limit, or furthest beyond it; `None` where one fails that has no error, as it
+/// is missing or not finite.
 fn worst(c: &Checked) -> Option<&TensorCheck> {
+    if c.tensors.iter().any(|t| t.verdict == Status::Fail && t.observed.is_none()) {
+        return None;
+    }
     let beyond = |t: &TensorCheck| t.observed.filter(|o| o.hi() > 0.0).map_or(0.0, |o| o.hi() / t.limit.get());
     // The first of equals.
     c.tensors.iter().rev().filter(|t| t.observed.is_some()).max_by(|a, b| beyond(a).total_cmp(&beyond(b)))

@@ -144,7 +144,11 @@ pub fn read(path: &Path, renames: &[Rename]) -> Result<Given, Diagnostics> {
         problems.push(Diagnostic::new(Code::Usage, what).file(&file));
     }
     if tensors.is_empty() && problems.0.is_empty() {
-        problems.push(Diagnostic::new(Code::Input, "there is no tensor in it").file(&file));
+        problems.push(
+            Diagnostic::new(Code::Input, "there is no tensor in it")
+                .file(&file)
+                .help("one array for each parameter, under the parameter's name (`certify inspect MODEL` lists them)"),
+        );
     }
     let base = path.file_name().map_or_else(|| file.clone(), |n| n.to_string_lossy().into_owned());
     problems.into_result(Given { file: base, sha256, tensors })
@@ -180,6 +184,10 @@ fn archive(path: &Path) -> Result<Arrays, Diagnostics> {
             )),
             other => Ok((other?, hash)),
         };
+    }
+    if path.extension().is_some_and(|e| e == "npz") {
+        let what = "not an npz archive, which is a Zip file";
+        return Err(Diagnostic::new(Code::Malformed, what).file(&file).help("write it with numpy.savez").into());
     }
     let one = single(path, &bytes).map_err(|e| {
         Diagnostics::from(

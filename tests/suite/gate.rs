@@ -306,11 +306,14 @@ fn pytorchs_gradients_pass_and_planted_corruptions_are_named() {
             assert!(told, "{name} at 1e-12: {t:#?}");
         }
         let beyond = bad(&c).len();
-        let f64_limit = match name.as_str() {
-            "autoencoder_mse" | "transformer_enc" | "vit_tiny" | "bert_tiny" => 1e-7,
-            "resnet8_bn" => 1e-11,
-            _ => 1e-12,
+        let (f64_limit, reason) = match name.as_str() {
+            "autoencoder_mse" | "transformer_enc" | "vit_tiny" | "bert_tiny" => (1e-7, Some("constants")),
+            "resnet8_bn" => (1e-11, Some("binary64")),
+            _ => (1e-12, None),
         };
+        let given = |id: &str| bad(&c).iter().any(|t| t.causes.iter().any(|c| c.id == id));
+        assert_eq!(beyond > 0, reason.is_some(), "{name}: binary64 gradients beyond 1e-12");
+        assert!(reason.is_none_or(given), "{name}: {reason:?} is not given as a reason");
         let c = run(&fixture(dir, within(f64_limit)), &wide).expect("it was supported before");
         assert!(bad(&c).is_empty(), "{name} at {f64_limit:e}: {:#?}", bad(&c));
         let not_here = planted(dir, &wide, &c);
