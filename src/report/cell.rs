@@ -4,6 +4,9 @@
 use crate::certificate::{Enclosure, Num, Status, decimal};
 use crate::error::printable;
 
+/// Up to so many rows, every full figure is in its cell's title, and the details repeat what the tables say;
+/// beyond, the page would get too large for what it is.
+pub(super) const TITLED: usize = 300;
 /// Significant digits in tables.
 const DIGITS: usize = 3;
 
@@ -26,6 +29,12 @@ impl Cell {
     /// brackets only, so that nothing has to be escaped.
     pub fn title(&self) -> String {
         if self.full.is_empty() || self.full == self.text { String::new() } else { format!(" title=\"{}\"", self.full) }
+    }
+
+    /// The text, in an element of its own where it has a title. For figures only.
+    pub fn span(&self) -> String {
+        let title = self.title();
+        if title.is_empty() { self.text.clone() } else { format!("<span{title}>{}</span>", self.text) }
     }
 
     /// For figures that don't exist.

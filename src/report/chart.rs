@@ -108,6 +108,8 @@ pub(super) struct Chart {
     pub series: Vec<Series>,
     /// Empty for a single series.
     pub legend: Vec<Legend>,
+    /// Does a point lie beyond the scale?
+    pub clipped: bool,
 }
 
 /// What is to be plotted.
@@ -200,6 +202,8 @@ pub(super) fn lay_out(input: Input) -> Chart {
         at: format!("{} {}", px(x(i)), px(y(*value) - 4.0)),
         text: text.clone(),
     };
+    let beyond = |v: &f64| !(lowest..=highest).contains(v);
+    let clipped = input.series.iter().flat_map(|(_, _, values)| values.iter().flatten()).any(beyond);
     let heads = [(input.right_titles.0, 6.0), (input.right_titles.1, 6.0 + SCALE)];
     let references = input.references.iter().filter(|(v, _)| (lowest..=highest).contains(v));
     Chart {
@@ -219,6 +223,7 @@ pub(super) fn lay_out(input: Input) -> Chart {
             .collect(),
         series: series.collect(),
         legend: entries,
+        clipped,
         middle: px((top + bottom) / 2.0),
         right_titles: heads
             .iter()
@@ -321,5 +326,6 @@ mod tests {
         assert!(c.series[0].line.contains(&format!(" {}", c.top)));
         assert!(c.series[0].line.contains(&format!(" {}", c.bottom)));
         assert!(c.series[0].markers.contains("m-5 7"), "off the scale at the top");
+        assert!(c.clipped && !lay_out(input(vec![Some(0.0), Some(10.0), None])).clipped);
     }
 }

@@ -162,7 +162,9 @@ fn detection(c: &Certificate) -> Option<Drawn> {
         series.push((4 + k, cell::name(name), c.gradients.iter().map(of).collect()));
     }
     let (lowest, highest) = extent(&series)?;
-    let range = (lowest.floor().max(-45.0), highest.ceil().max(lowest.floor().max(-45.0) + 1.0));
+    // with room below, so that no marker stands on the axis
+    let from = (lowest - 0.2).floor().max(-46.0);
+    let range = (from, highest.ceil().max(from + 1.0));
     Some(Drawn {
         c: chart::lay_out(chart::Input {
             id: "detection-chart",

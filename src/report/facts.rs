@@ -36,6 +36,7 @@ struct Sourced {
     source: String,
 }
 
+/// Functions with the same error.
 struct ElementaryRow {
     function: String,
     ulps: Cell,
@@ -69,11 +70,11 @@ pub(super) fn assumptions(c: &Certificate) -> Assumptions {
         groups: groups.into_iter().map(group).collect(),
         elementary: m
             .elementary
-            .iter()
-            .map(|e| ElementaryRow {
-                function: cell::name(&e.function),
-                ulps: cell::upper(e.ulps),
-                established: cell::prose(&e.established),
+            .chunk_by(|a, b| (a.ulps, &a.established) == (b.ulps, &b.established))
+            .map(|alike| ElementaryRow {
+                function: alike.iter().map(|e| cell::name(&e.function)).collect::<Vec<_>>().join(", "),
+                ulps: cell::upper(alike[0].ulps),
+                established: cell::prose(&alike[0].established),
             })
             .collect(),
         reductions: m

@@ -2,12 +2,8 @@
 
 use askama::Template;
 
-use super::cell::{self, Cell, Mark};
+use super::cell::{self, Cell, Mark, TITLED};
 use crate::certificate::{Bound, Certificate, Covers, Gradient, Rung, Standing};
-
-/// Up to so many gradients, every full figure is in its cell's title; beyond, the page would get
-/// too large for what it is.
-const TITLED: usize = 300;
 
 /// The table, one row per gradient, one column per rung that was computed anywhere.
 #[derive(Template)]
@@ -75,6 +71,8 @@ struct Row {
 pub(super) struct RungCell {
     pub abs: Cell,
     pub looseness: String,
+    /// Its standing, where the column's head can't say it for all; empty otherwise.
+    pub standing: &'static str,
     /// The `class` attribute with a space before it, or nothing.
     pub class: &'static str,
 }
@@ -111,10 +109,11 @@ pub(super) fn looseness(b: &Bound) -> String {
 /// A bound as a table shows it.
 pub(super) fn rung_cell(b: Option<&Bound>) -> RungCell {
     match b {
-        None => RungCell { abs: Cell::none(), looseness: String::new(), class: " class=\"void\"" },
+        None => RungCell { abs: Cell::none(), looseness: String::new(), standing: "", class: " class=\"void\"" },
         Some(b) => RungCell {
             abs: b.abs.map_or_else(|| Cell::plain("unbounded"), cell::upper),
             looseness: looseness(b),
+            standing: "",
             class: if b.vacuous {
                 " class=\"vac\""
             } else if b.standing == Standing::Rigorous {
@@ -144,18 +143,25 @@ pub(super) fn rung_name(r: Rung) -> &'static str {
     }
 }
 
+/// Where the bounds of a rung differ in standing.
+const MIXED: &str = "see cells";
+
 /// The standing that all bounds of a rung share.
 fn shared_standing(c: &Certificate, r: Rung) -> &'static str {
     let mut all = c.gradients.iter().filter_map(|g| g.bounds.get(r)).map(|b| standing(b.standing));
     let first = all.next().unwrap_or("");
-    if all.all(|s| s == first) { first } else { "mixed" }
+    if all.all(|s| s == first) { first } else { MIXED }
 }
 
 pub(super) fn gradients(c: &Certificate) -> Gradients {
     let (present, missing) = rungs(c);
     let titled = c.gradients.len() <= TITLED;
-    let numbered = |(i, g)| {
+    let mixed: Vec<bool> = present.iter().map(|&r| shared_standing(c, r) == MIXED).collect();
+    let numbered = |(i, g): (usize, &Gradient)| {
         let mut r = row(i + 1, g, &present);
+        for ((cell, rung), _) in r.rungs.iter_mut().zip(&present).zip(&mixed).filter(|(_, mixed)| **mixed) {
+            cell.standing = g.bounds.get(*rung).map_or("", |b| standing(b.standing));
+        }
         if !titled {
             r.rungs.iter_mut().for_each(|b| b.abs.full.clear());
             let cells = [&mut r.max_abs, &mut r.lo, &mut r.hi, &mut r.scale, &mut r.atol, &mut r.rtol];
@@ -167,7 +173,8 @@ pub(super) fn gradients(c: &Certificate) -> Gradients {
         rungs: present
             .iter()
             .map(|&r| Head {
-                name: rung_name(r),
+                // with a place to part the longest
+                name: if r == Rung::Probabilistic { "proba\u{ad}bilistic" } else { rung_name(r) },
                 covers: covers(r.covers()),
                 standing: shared_standing(c, r),
                 answers: answers(r),

@@ -2,14 +2,18 @@
 
 use askama::Template;
 
-use super::cell::{self, Cell, Mark};
+use super::cell::{self, Cell, Mark, TITLED};
 use super::gradients::{self, RungCell, rung_cell};
+use super::graph;
 use crate::certificate::{Certificate, ForwardLayer, Gradient, Histogram, Method, Rung};
 
 /// Beyond so many gradients the details, and the charts' tables, are left out of what is printed.
 pub(super) const PRINTED: usize = 100;
 /// So many gradients have their budget shown outside the details.
 const BUDGETS: usize = 12;
+/// So many parts of a budget stand in the details of a long report, and so many nodes with undecided gates in
+/// those of any.
+const PARTS: usize = 4;
 
 /// Which roundings make up the errors: the gradients with the fewest correct digits.
 #[derive(Template)]
@@ -75,6 +79,8 @@ pub(super) struct Layers {
     items: Vec<Layer>,
     /// Too many to be printed?
     long: bool,
+    /// So many that bounds stand in the table of gradients and in the first chart's only?
+    lean: bool,
 }
 
 struct Layer {
@@ -83,10 +89,14 @@ struct Layer {
     layer: String,
     node: String,
     op: String,
+    /// What the node reads and gives; empty where that isn't known.
+    reads: String,
     shape: String,
     mark: Mark,
     digits: String,
     warnings: Vec<String>,
+    /// Nodes between the parameter and the loss with undecided gates, and how many.
+    undecided: String,
     recommendation: Vec<Told>,
     between: Vec<Told>,
     facts: Vec<Fact>,
@@ -129,14 +139,56 @@ struct Step {
 }
 
 pub(super) fn layers(c: &Certificate) -> Layers {
+    let way = Way { forward: &c.forward, nodes: graph::nodes(c), lean: c.gradients.len() > TITLED };
     Layers {
-        items: c.gradients.iter().enumerate().map(|(i, g)| layer(i + 1, g)).collect(),
+        items: c.gradients.iter().enumerate().map(|(i, g)| layer(i + 1, g, &way)).collect(),
         long: c.gradients.len() > PRINTED,
+        lean: way.lean,
     }
 }
 
-fn layer(number: usize, g: &Gradient) -> Layer {
-    let budget = g.budget.iter().flatten().map(|p| {
+/// The graph behind the gradients.
+struct Way<'a> {
+    forward: &'a [ForwardLayer],
+    nodes: Vec<graph::GraphNode>,
+    /// Is the report so long that nothing is said twice?
+    lean: bool,
+}
+
+impl Way<'_> {
+    /// What the gradient's node reads and gives.
+    fn node(&self, g: &Gradient) -> String {
+        let at = self.forward.iter().find(|l| l.node == g.node).filter(|_| !self.lean);
+        at.map_or_else(String::new, |l| {
+            let names: Vec<String> = l.inputs.iter().map(|n| cell::name(n)).collect();
+            let reads = if names.is_empty() { "inputs and parameters only".into() } else { names.join(", ") };
+            format!("; it reads {reads} and gives {}", cell::shape(&l.shape))
+        })
+    }
+
+    /// The nodes from the gradient's on that have undecided gates; empty where there is none.
+    fn undecided(&self, g: &Gradient) -> String {
+        if self.lean || g.undecided_gates == 0 {
+            return String::new();
+        }
+        let mut reached = vec![false; self.forward.len()];
+        let mut found = Vec::new();
+        for (i, l) in self.forward.iter().enumerate() {
+            reached[i] = l.node == g.node || self.nodes[i].reads.iter().any(|&j| reached[j]);
+            if reached[i] && l.gates.undecided > 0 {
+                found.push(format!("{} at {}", cell::count(l.gates.undecided), cell::name(&l.node)));
+            }
+        }
+        let more = if found.len() > PARTS { ", and at more nodes" } else { "" };
+        found.truncate(PARTS);
+        let at = if found.is_empty() { String::new() } else { format!(": {}{more}", found.join(", ")) };
+        format!("{}{at}", cell::count(g.undecided_gates))
+    }
+}
+
+fn layer(number: usize, g: &Gradient, way: &Way<'_>) -> Layer {
+    let parts = if way.lean { PARTS } else { usize::MAX };
+    let budget = g.budget.iter().flatten().take(parts).map(|p| {
         format!(
             "{} {} {}, share {}",
             cell::name(&p.node),
@@ -151,14 +203,16 @@ fn layer(number: usize, g: &Gradient) -> Layer {
         layer: cell::name(&g.layer),
         node: cell::name(&g.node),
         op: cell::name(&g.op),
+        reads: way.node(g),
         shape: cell::shape(&g.shape),
         mark: cell::mark(g.verdict),
         digits: cell::digits(g.correct_digits),
+        undecided: way.undecided(g),
         warnings: g.warnings.iter().map(|w| cell::prose(w)).collect(),
         recommendation: told(&g.tolerance.recommendation),
         between: told(&g.tolerance.between_runtimes),
         facts: facts(g),
-        ladder: g.bounds.iter().map(|(r, b)| step(g, r, b)).collect(),
+        ladder: if way.lean { Vec::new() } else { g.bounds.iter().map(|(r, b)| step(g, r, b)).collect() },
         budget: budget.collect::<Vec<_>>().join("; "),
     }
 }
@@ -198,12 +252,6 @@ fn facts(g: &Gradient) -> Vec<Fact> {
     if let Some(s) = g.tolerance.rel_of_scale {
         fact("atol ÷ scale", cell::upper(s).text);
     }
-    if let Some(s) = g.tolerance.atol_between_runtimes {
-        fact("atol, another run against this", cell::upper(s).text);
-    }
-    if let Some(s) = g.tolerance.atol_any_two_runtimes {
-        fact("atol, any two runs", cell::upper(s).text);
-    }
     let defaults = g.detection.defaults.iter().map(|d| {
         let blind = if d.blind { " (blind: accepts all zeros)" } else { "" };
         format!("{}: {}{blind}", cell::name(&d.name), cell::upper(d.limit).text)
@@ -211,7 +259,7 @@ fn facts(g: &Gradient) -> Vec<Fact> {
     let own = format!("this limit: {}", cell::upper(g.detection.limit).text);
     fact("detects corruptions from", std::iter::once(own).chain(defaults).collect::<Vec<_>>().join("; "));
     if let Some(h) = &g.histogram {
-        fact(&format!("entries by error in {}", cell::name(&h.unit)), histogram(h));
+        fact(&format!("entries by error, in {}", cell::name(&h.unit)), histogram(h));
     }
     v
 }
@@ -239,7 +287,7 @@ fn step(g: &Gradient, r: Rung, b: &crate::certificate::Bound) -> Step {
     }
 }
 
-/// A histogram in a line.
+/// A histogram in a line, without its empty bins.
 fn histogram(h: &Histogram) -> String {
     let edge = |i: usize| h.edges.get(i).map(|&e| cell::exact(e).text);
     let bin = |(i, &n): (usize, &u64)| {
@@ -251,7 +299,7 @@ fn histogram(h: &Histogram) -> String {
         };
         format!("{range}: {}", cell::count(n))
     };
-    h.counts.iter().enumerate().map(bin).collect::<Vec<_>>().join("; ")
+    h.counts.iter().enumerate().filter(|(_, n)| **n > 0).map(bin).collect::<Vec<_>>().join("; ")
 }
 
 /// The values on the way forward, and the gates.
@@ -305,6 +353,7 @@ struct OutputRow {
 pub(super) fn forward(c: &Certificate) -> Forward {
     let sets = || c.forward.iter().map(|l| &l.bounds).chain(c.outputs.iter().map(|o| &o.bounds));
     let present: Vec<Rung> = Rung::ALL.into_iter().filter(|&r| sets().any(|b| b.get(r).is_some())).collect();
+    let titled = c.forward.len() <= TITLED;
     let gates = c.forward.iter().flat_map(|l| l.undecided.iter().map(move |u| gate(l, u)));
     let outputs = c.outputs.iter().map(|o| {
         let (lo, hi) = cell::ends(o.observed);
@@ -324,16 +373,16 @@ pub(super) fn forward(c: &Certificate) -> Forward {
         ties: cell::count(c.gates.ties),
         unresolved: cell::count(c.gates.unresolved),
         rungs: present.iter().map(|&r| gradients::rung_name(r)).collect(),
-        rows: c.forward.iter().enumerate().map(|(i, l)| forward_row(i + 1, l, &present)).collect(),
+        rows: c.forward.iter().enumerate().map(|(i, l)| forward_row(i + 1, l, &present, titled)).collect(),
         gates: gates.collect(),
         outputs: outputs.collect(),
     }
 }
 
-fn forward_row(number: usize, l: &ForwardLayer, present: &[Rung]) -> ForwardRow {
+fn forward_row(number: usize, l: &ForwardLayer, present: &[Rung], titled: bool) -> ForwardRow {
     let (lo, hi) = cell::ends(l.observed);
     let some = |n: u64| if l.gates.total == 0 { "–".to_string() } else { cell::count(n) };
-    ForwardRow {
+    let mut row = ForwardRow {
         number,
         node: cell::name(&l.node),
         op: cell::name(&l.op),
@@ -345,7 +394,12 @@ fn forward_row(number: usize, l: &ForwardLayer, present: &[Rung]) -> ForwardRow 
         rungs: present.iter().map(|&r| rung_cell(l.bounds.get(r))).collect(),
         gates: some(l.gates.total),
         undecided: some(l.gates.undecided),
+    };
+    if !titled {
+        row.rungs.iter_mut().for_each(|b| b.abs.full.clear());
+        [&mut row.max_abs, &mut row.lo, &mut row.hi].into_iter().for_each(|c| c.full.clear());
     }
+    row
 }
 
 fn gate(l: &ForwardLayer, u: &crate::certificate::UndecidedGate) -> Gate {

@@ -176,8 +176,11 @@ pub fn budget(p: &Passes) -> Option<Check> {
         worst = worst.max(((parts - error).abs() - open).max(0.0) / scale);
     }
     let holds = worst <= 1e-6;
-    let figures =
-        format!("{} gradients; parts and error differ by {worst:.1e} of the error at most", budget.entries.len());
+    let differ = match worst {
+        0.0 => "agree as closely as the enclosures tell".to_string(),
+        _ => format!("differ by {worst:.1e} of the error at most"),
+    };
+    let figures = format!("{} gradients; parts and error {differ}", budget.entries.len());
     Some(check(CheckKind::CrossCheck, "the error budget adds up to the error", holds, figures))
 }
 

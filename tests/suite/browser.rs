@@ -119,8 +119,26 @@ fn is_quiet(browser: &Browser, file: &Path) {
             assert!(url == own || url.starts_with("data:"), "the page asks for {url}");
         }
     }
+    fits(browser);
+}
+
+/// The page doesn't scroll sideways.
+fn fits(browser: &Browser) {
     let widths = browser.script("return [document.documentElement.scrollWidth, innerWidth]");
     assert!(widths[0].as_u64() <= widths[1].as_u64(), "the page scrolls sideways: {widths}");
+}
+
+/// At 1280 px the table of gradients shows all its columns; on a phone the page still doesn't scroll sideways.
+fn is_usable_at_any_width(browser: &Browser) {
+    let columns = "const s = document.querySelector('#gradients .scroll'); return [s.scrollWidth, s.clientWidth]";
+    browser.width(1280);
+    let widths = browser.script(columns);
+    assert!(widths[0].as_u64() <= widths[1].as_u64(), "columns of the table of gradients are out of sight: {widths}");
+    browser.width(400);
+    browser.script("document.querySelectorAll('details').forEach(d => { d.open = true; })");
+    fits(browser);
+    browser.script("document.querySelectorAll('details').forEach(d => { d.open = false; })");
+    browser.width(1280);
 }
 
 /// Text of the gradients' rows that are shown, in the order shown.
@@ -286,6 +304,7 @@ fn examine(browser: &Browser, name: &str, c: &Certificate) -> usize {
         std::fs::write(kept(&format!("{name}-{scheme}.png")), browser.screenshot(whole)).expect("it can be written");
     }
     browser.scheme("light");
+    is_usable_at_any_width(browser);
     works_by_keyboard(browser, c);
     is_quiet(browser, &file);
     browser.open(&file);
@@ -334,8 +353,12 @@ fn reports_on_failing_models_work_in_a_browser() {
 
 #[test]
 fn a_thousand_layers_work_in_a_browser() {
+    let c = deep(1000);
+    let bytes = report::render(&c).len();
+    println!("thousand: {bytes} bytes");
+    assert!(bytes < 4_500_000, "{bytes} bytes are near the 5 MB that are too many");
     if have_browser() {
-        let pages = examine(&Browser::start(), "thousand", &deep(1000));
+        let pages = examine(&Browser::start(), "thousand", &c);
         assert!(pages <= 200, "{pages} pages");
     }
 }

@@ -137,6 +137,12 @@ impl Browser {
         self.debug("Emulation.setEmulatedMedia", json!({"features": feature}));
     }
 
+    /// A window of so many CSS pixels' width.
+    pub fn width(&self, width: u32) {
+        let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
+        self.debug("Emulation.setDeviceMetricsOverride", size);
+    }
+
     /// The window, or the whole page, as PNG.
     pub fn screenshot(&self, whole: bool) -> Vec<u8> {
         let shot = self.debug("Page.captureScreenshot", json!({"captureBeyondViewport": whole}));
