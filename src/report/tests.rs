@@ -228,7 +228,8 @@ fn templates_neither_compute_nor_compare() {
                 let tag = tag.trim_start_matches('-').trim();
                 // what isn't a name, a call without arguments, a filter, a negation or a pattern
                 let rest = tag.strip_prefix("if let Some(").map_or(tag, |t| t.split_once(") = ").unwrap().1);
-                let plain = rest.chars().all(|c| c.is_ascii_alphanumeric() || " _.!|".contains(c) || c == '(' || c == ')');
+                let plain =
+                    rest.chars().all(|c| c.is_ascii_alphanumeric() || " _.!|".contains(c) || c == '(' || c == ')');
                 let arguments = rest.replace("()", "").contains(['(', ')']) || rest.contains("||");
                 let allowed = plain && !arguments || tag.starts_with("include ");
                 assert!(allowed, "{}: {tag}", file.display());
