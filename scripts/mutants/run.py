@@ -1,11 +1,12 @@
 """Mutation testing of bounds, scales, specification and verdicts.
 
-Usage: python3 scripts/mutants/run.py SEED COUNT WORK
+Usage: python3 scripts/mutants/run.py SEED COUNT WORK [SLOWEST]
 
 Copies the crate's sources into WORK, plants COUNT mutants chosen by SEED (see src/main.rs), drops those
 that don't compile, and builds the tests once. A first run of every test, without a mutant, tells how long it
 takes and which mutants it comes by; then each mutant meets the quick tests that come by it, the quickest first,
-until one fails, ends otherwise, or takes ten times as long. What no test comes by has survived.
+until one fails, ends otherwise, or takes ten times as long. What no test comes by has survived. Tests that take
+longer than SLOWEST seconds without a mutant (default 5) are not asked.
 
 Times are processor times of one thread: a busy machine changes nothing. Prints one line a mutant and keeps
 it in WORK/results.tsv; a run that was ended goes on where it was, with the same mutants.
@@ -20,14 +21,13 @@ import subprocess
 import sys
 
 seed, count, work = sys.argv[1], sys.argv[2], os.path.abspath(sys.argv[3])
+SLOWEST = float(sys.argv[4]) if len(sys.argv) > 4 else 5.0
 root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 tool, copy, target = (os.path.join(work, d) for d in ("tool", "copy", "target"))
 planted, reached, results = (os.path.join(work, f) for f in ("planted.tsv", "reached.tsv", "results.tsv"))
 # tests of the modules concerned; those of whole nets are too slow to be asked about every mutant
 LIB = ["num::", "ops::", "bounds::", "scale::", "spec::", "certificate::", "chain::", "link::", "gate::"]
 SUITE = ["laws::", "exact::", "chain::", "gate::", "gradients::"]
-# tests that take longer without a mutant, in seconds, are not asked
-SLOWEST = 5
 
 
 def cargo(*args):
