@@ -8,10 +8,12 @@
 //! Whether the formulas are right is shown elsewhere: by proofs in the rules' heads, the laws and small formats.
 
 mod normalize;
+mod piecewise;
 mod real;
 mod smooth;
 mod softmax;
 
+use super::approx::UNKNOWN_GATE;
 use super::{Approx, Bound, Centre, RevNode};
 use crate::ir::Array;
 use crate::num::{Interval, Mag};
@@ -49,6 +51,11 @@ fn monomial(k: usize, x: &Real, gain: &Real) -> Real {
 /// e^t − 1, as t + t² below a thousandth.
 fn expm1(t: &Real) -> Real {
     if *t < real(1e-3) { t + t * t } else { t.exp() - 1.0 }
+}
+
+/// [−r, r].
+fn symmetric(r: Real) -> (Real, Real) {
+    (-r.clone(), r)
 }
 
 fn of(m: Mag) -> Real {
@@ -130,6 +137,8 @@ struct Rows {
     spec: Vec<Interval>,
     eps: Vec<Mag>,
     centre: Centre,
+    /// The enclosures tell of no gate.
+    gates: Vec<u32>,
 }
 
 impl Rows {
@@ -140,6 +149,7 @@ impl Rows {
             spec: rows.iter().flat_map(|r| r.spec.clone()).collect(),
             eps: rows.iter().flat_map(|r| r.eps.clone()).collect(),
             centre: rows[0].centre,
+            gates: vec![UNKNOWN_GATE; rows.len() * rows[0].len()],
         }
     }
 
@@ -151,7 +161,7 @@ impl Rows {
             eps: &self.eps,
             centre: self.centre,
             measured: false,
-            gates: &[],
+            gates: &self.gates,
         }
     }
 
@@ -166,7 +176,7 @@ trait Formulas {
     fn forward(&self, x: &Row, y: &Row) -> Vec<(Real, Real)>;
     fn vjp(&self, x: &Row, y: &Row, g: &Row) -> Vec<(Real, Real)>;
     fn forward_range(&self, x: &[Interval]) -> Vec<(Real, Real)>;
-    fn vjp_range(&self, x: &[Interval], g: &[Interval]) -> Vec<Real>;
+    fn vjp_range(&self, x: &[Interval], g: &[Interval]) -> Vec<(Real, Real)>;
     /// Intermediates, forward and backward, of one row.
     fn peaks(&self, x: &Row, g: &Row) -> (Real, Real);
 }
@@ -225,8 +235,8 @@ fn hold_all(name: &str, op: &(impl RevNode + Formulas), x: &[Row], y: &[Row], g:
     }
     let range = op.vjp_scale(&[&xs.ranges()], &ys.ranges(), &gs.ranges(), &[true]).swap_remove(0).expect("asked for");
     let formulas: Vec<_> = rows.flat_map(|r| op.vjp_range(&x[r].spec, &g[r].spec)).collect();
-    for (i, f) in formulas.into_iter().enumerate() {
-        hold_range(&format!("{name}: range of the cotangent, entry {i}"), range.data[i], &(-f.clone(), f));
+    for (i, f) in formulas.iter().enumerate() {
+        hold_range(&format!("{name}: range of the cotangent, entry {i}"), range.data[i], f);
     }
 }
 

@@ -158,7 +158,7 @@ impl Formulas for Normalize {
     }
 
     // (|ȳ| + mean|ȳ| + |y|·mean|ȳy|)(1+growth)²/σ_low, and 16 underflows before and after
-    fn vjp_range(&self, x: &[Interval], g: &[Interval]) -> Vec<Real> {
+    fn vjp_range(&self, x: &[Interval], g: &[Interval]) -> Vec<(Real, Real)> {
         let ((y, low), n) = (self.written_ranges(x), x.len());
         let (mag, y) = (|i: usize| of(g[i].mag()), |i: usize| y[i].0.abs().max(y[i].1.abs()));
         let mean = self.only_if_centred(sum((0..n).map(mag)) / n as f64);
@@ -166,7 +166,7 @@ impl Formulas for Normalize {
         let widen = growth(2 * n + 40) + 1.0;
         let sixteen = half_eta() * 16.0;
         let one = |i: usize| ((mag(i) + &mean + y(i) * &moment) * &widen * &widen + &sixteen) / &low + &sixteen;
-        (0..n).map(one).collect()
+        (0..n).map(|i| symmetric(one(i))).collect()
     }
 
     // Σx², Σȳ and Σȳy

@@ -183,14 +183,14 @@ impl Formulas for Smooth {
         x.iter().map(one).collect()
     }
 
-    fn vjp_range(&self, x: &[Interval], g: &[Interval]) -> Vec<Real> {
+    fn vjp_range(&self, x: &[Interval], g: &[Interval]) -> Vec<(Real, Real)> {
         let one = |(v, g): (&Interval, &Interval)| {
             let (x, g) = ((real(v.lo), real(v.hi)), of(g.mag()));
             let slope = self.sup(&x);
             let worst = self.slack(&x, &slope) + slope;
             &g * &worst + monomial(2, &(&g * &worst), &(g + self.gain(worst)))
         };
-        x.iter().zip(g).map(one).collect()
+        x.iter().zip(g).map(one).map(symmetric).collect()
     }
 
     fn peaks(&self, _: &Row, _: &Row) -> (Real, Real) {

@@ -148,12 +148,13 @@ impl Formulas for Softmax {
     }
 
     // p(|ȳ| + D(1+growth))·(1+growth), D = Σ p|ȳ|, and n+4 underflows
-    fn vjp_range(&self, x: &[Interval], g: &[Interval]) -> Vec<Real> {
+    fn vjp_range(&self, x: &[Interval], g: &[Interval]) -> Vec<(Real, Real)> {
         let (n, p) = (x.len(), ranges(x));
         let widen = growth(n + 6) + 1.0;
         let mag = |i: usize| of(g[i].mag());
         let d = sum((0..n).map(|j| &p[j].1 * mag(j)));
-        (0..n).map(|i| &p[i].1 * (mag(i) + &d * &widen) * &widen + half_eta() * (n + 4) as f64).collect()
+        let one = |i: usize| &p[i].1 * (mag(i) + &d * &widen) * &widen + half_eta() * (n + 4) as f64;
+        (0..n).map(|i| symmetric(one(i))).collect()
     }
 
     // |ȳ − D| ≤ 2.01·max|ȳ|
@@ -240,11 +241,12 @@ impl Formulas for LogSoftmax {
     }
 
     // (|ȳ| + p·S·(1+growth))·(1+growth), and four underflows
-    fn vjp_range(&self, x: &[Interval], g: &[Interval]) -> Vec<Real> {
+    fn vjp_range(&self, x: &[Interval], g: &[Interval]) -> Vec<(Real, Real)> {
         let (n, p) = (x.len(), ranges(x));
         let widen = growth(n + 6) + 1.0;
         let s = sum(g.iter().map(|v| of(v.mag())));
-        (0..n).map(|i| (of(g[i].mag()) + &p[i].1 * &s * &widen) * &widen + half_eta() * 4.0).collect()
+        let one = |i: usize| (of(g[i].mag()) + &p[i].1 * &s * &widen) * &widen + half_eta() * 4.0;
+        (0..n).map(|i| symmetric(one(i))).collect()
     }
 
     // Σȳ in any order
