@@ -1,16 +1,18 @@
 """Mutation testing of bounds, scales, specification and verdicts.
 
-Usage: python3 scripts/mutants/run.py SEED COUNT WORK
+Usage: python3 scripts/mutants/run.py SEED COUNT WORK [SLOWEST [lib]]
 
 Copies the crate's sources into WORK, plants COUNT mutants chosen by SEED (see src/main.rs), drops those
 that don't compile, and builds the tests once. A first run of every test, without a mutant, tells how long it
 takes and which mutants it comes by; then each mutant meets the quick tests that come by it, the quickest first,
-until one fails, ends otherwise, or takes ten times as long. What no test comes by has survived.
+until one fails, ends otherwise, or takes ten times as long. What no test comes by has survived. Tests that take
+longer than SLOWEST seconds without a mutant (default 5) are not asked; with `lib` none of the suite is, which halves the build.
 
 Times are processor times of one thread: a busy machine changes nothing. Prints one line a mutant and keeps
 it in WORK/results.tsv; a run that was ended goes on where it was, with the same mutants.
 """
 
+import concurrent.futures
 import json
 import os
 import re
@@ -18,16 +20,17 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 
 seed, count, work = sys.argv[1], sys.argv[2], os.path.abspath(sys.argv[3])
+SLOWEST = float(sys.argv[4]) if len(sys.argv) > 4 else 5.0
+TARGETS = ["--lib"] if sys.argv[5:] == ["lib"] else ["--lib", "--test", "suite"]
 root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 tool, copy, target = (os.path.join(work, d) for d in ("tool", "copy", "target"))
 planted, reached, results = (os.path.join(work, f) for f in ("planted.tsv", "reached.tsv", "results.tsv"))
 # tests of the modules concerned; those of whole nets are too slow to be asked about every mutant
 LIB = ["num::", "ops::", "bounds::", "scale::", "spec::", "certificate::", "chain::", "link::", "gate::"]
 SUITE = ["laws::", "exact::", "chain::", "gate::", "gradients::"]
-# tests that take longer without a mutant, in seconds, are not asked
-SLOWEST = 5
 
 
 def cargo(*args):
@@ -48,7 +51,7 @@ def plant(skip):
         shutil.copy(os.path.join(root, name), copy)
     # quick to build rather than quick to run
     with open(os.path.join(root, "Cargo.toml")) as f:
-        text = f.read().replace("opt-level = 2", "opt-level = 1")
+        text = f.read().replace("opt-level = 2", "opt-level = 0")
     with open(os.path.join(copy, "Cargo.toml"), "w") as f:
         f.write(text)
     with open(os.path.join(work, "skip"), "w") as f:
@@ -82,7 +85,7 @@ def compiling():
 
 def programs():
     """The library's tests and the suite, with the tests to run of each."""
-    built = cargo("test", "--release", "--lib", "--test", "suite", "--no-run")
+    built = cargo("test", "--release", *TARGETS, "--no-run")
     if built.returncode:
         sys.exit("the tests don't build")
     for m in messages(built):
@@ -123,38 +126,46 @@ tests = {n: p for p, names in programs() for n in names}
 known = {}
 if os.path.exists(reached):
     known = {t: (float(s), set(ks.split())) for t, s, ks in (line.rstrip("\n").split("\t") for line in open(reached))}
-for name, program in tests.items():
-    if name in known:
-        continue
-    trace = os.path.join(work, "trace")
-    open(trace, "w").close()
-    why, seconds = test(program, name, SLOWEST, MUTANT_TRACE=trace)
-    if why == " (time)":
-        print(f"{name} takes too long, and is left out", flush=True)
-        seconds = float("inf")
-    elif why is not None:
+
+
+def reach(name):
+    """How long a test takes without a mutant, and which it comes by."""
+    with tempfile.NamedTemporaryFile("r", dir=work) as trace:
+        why, seconds = test(tests[name], name, SLOWEST, MUTANT_TRACE=trace.name)
+        if why is None or why == " (time)":
+            return name, float("inf") if why else seconds, set(trace.read().split())
         sys.exit(f"without a mutant, {name} fails{why}")
-    known[name] = (seconds, set(open(trace).read().split()))
+
+
+everyone = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+for name, seconds, met in everyone.map(reach, [n for n in tests if n not in known]):
+    if seconds == float("inf"):
+        print(f"{name} takes too long, and is left out", flush=True)
+    known[name] = (seconds, met)
     with open(reached, "a") as out:
-        out.write(f"{name}\t{seconds:.2f}\t{' '.join(sorted(known[name][1], key=int))}\n")
+        out.write(f"{name}\t{seconds:.2f}\t{' '.join(sorted(met, key=int))}\n")
 known = {n: r for n, r in known.items() if r[0] <= SLOWEST}
 print(f"{len(known)} tests, {sum(s for s, _ in known.values()):.0f} s without a mutant", flush=True)
 
 done = {}
 if os.path.exists(results):
     done = dict(line.rstrip("\n").split("\t")[:2] for line in open(results))
-for k, file, line, function, what, name in sites:
-    if name in done:
-        continue
-    coming_by = sorted((s, n) for n, (s, ks) in known.items() if k in ks and n in tests)
-    done[name] = f"survived {len(coming_by)} tests"
+
+
+def meet(site):
+    """What becomes of a mutant."""
+    coming_by = sorted((s, n) for n, (s, ks) in known.items() if site[0] in ks and n in tests)
     for seconds, n in coming_by:
-        why, _ = test(tests[n], n, 10 * seconds + 2, MUTANT=k)
+        why, _ = test(tests[n], n, 10 * seconds + 2, MUTANT=site[0])
         if why is not None:
-            done[name] = f"caught by {n}{why}"
-            break
+            return site, f"caught by {n}{why}"
+    return site, f"survived {len(coming_by)} tests"
+
+
+for (k, file, line, function, what, name), found in everyone.map(meet, [s for s in sites if s[5] not in done]):
+    done[name] = found
     with open(results, "a") as out:
-        out.write(f"{name}\t{done[name]}\t{file}:{line} {function}: {what}\n")
-    print(k, f"{file}:{line}", function, what, done[name], sep="\t", flush=True)
+        out.write(f"{name}\t{found}\t{file}:{line} {function}: {what}\n")
+    print(k, f"{file}:{line}", function, what, found, sep="\t", flush=True)
 caught = sum(v.startswith("caught") for v in done.values())
 print(f"{caught} of {len(done)} caught ({100 * caught / len(done):.1f} %), seed {seed}")

@@ -474,3 +474,90 @@ impl Balls {
 fn product_radius(a: &Ball, b: &Ball) -> Mag {
     size(&a.mid) * b.rad + a.rad * (size(&b.mid) + b.rad)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ball(mid: f64, rad: f64) -> Ball {
+        Ball { mid: Float::with_val(64, mid), rad: Mag::of(rad) }
+    }
+
+    /// A radius is its formula, up to what 64 bits and binary64 lose.
+    fn is(what: &str, rad: Mag, formula: f64) {
+        let ok = rad.get() >= formula && rad.get() <= formula * (1.0 + 1e-14) + 1e-17;
+        assert!(ok, "{what}: {:e} for {formula:e}", rad.get());
+    }
+
+    #[test]
+    fn radii_are_the_written_formulas() {
+        let b = Balls::new(64);
+        let (x, y) = (ball(1.5, 0.25), ball(-2.75, 0.125));
+        is("x + y", b.add(&x, &y).rad, 0.375);
+        is("x − y", b.sub(&x, &y).rad, 0.375);
+        // |x| ≤ 2 and |y| ≤ 4 as powers of two
+        is("xy", b.mul(&x, &y).rad, 2.0 * 0.125 + 0.25 * (4.0 + 0.125));
+        // (r_x + |x/y|·r_y)/(|y| − r_y), |x/y| ≤ 1, or over the floor; only one of both has a radius
+        is("x/y", b.quotient(&x, &y, 0.0).rad, (0.25 + 0.125) / 2.625);
+        is("x/y over a floor", b.quotient(&x, &y, 2.7).rad, (0.25 + 0.125) / 2.7);
+        is("x/y, y exact", b.quotient(&x, &ball(-2.75, 0.0), 0.0).rad, 0.25 / 2.75);
+        is("x/y, x exact", b.quotient(&ball(1.5, 0.0), &y, 0.0).rad, 0.125 / 2.625);
+        assert!(!b.quotient(&x, &ball(0.0, 0.0), 0.0).rad.is_finite());
+        // r·sup 1/(2√x)
+        is("√x", b.apply(Elementary::Sqrt, &x).rad, 0.25 * 0.5 / 1.25f64.sqrt());
+        let own = b.apply(Elementary::Sqrt, &ball(1.5, 0.0)).rad.get();
+        assert!(own > 0.0 && own < 1e-18, "a unit in the last of 64 bits: {own:e}");
+        // √ of a ball that reaches 0: r/√floor
+        let near = b.root(&ball(0.25, 0.5), 0.25);
+        is("√x over a floor", near.rad, 0.5 / 0.5);
+        is("Σ", b.sum([&x, &y, &x].into_iter()).rad, 0.625);
+        let dot = 2.0 * 0.125 + 0.25 * 4.125 + 0.25 * (2.0 + 0.25) + 2.0 * 0.25 + 0.125;
+        is("a dot product", b.dot([(&x, &y), (&x, &x)].into_iter(), Some(&y)).rad, dot);
+        // an inexact operation adds half a unit of the last place, an exact one nothing
+        assert_eq!(b.add(&ball(1.0, 0.0), &ball(0.5, 0.0)).rad, Mag::ZERO);
+        assert_eq!(b.quotient(&ball(1.0, 0.0), &ball(3.0, 0.0), 0.0).rad, Mag::exp2(-66));
+        assert_eq!(b.add(&ball(1.0, 0.0), &ball(2f64.powi(-80), 0.0)).rad, Mag::exp2(-64));
+    }
+
+    #[test]
+    fn distances_are_sharp_on_both_sides() {
+        // near: in binary64; far off in size and hardly apart: in MPFR
+        for (mid, rad, a) in
+            [(1.5, 1e-9, -2.25), (1.5, 0.25, 1.0), (1e-30, 1e-40, 1e-30), (3.0, 2.0, 3.0), (0.0, 0.5, 2.0)]
+        {
+            let (lo, hi) = ball(mid, rad).distance(a);
+            let d = (mid - a).abs();
+            let slack = 1e-14 * mid.abs().max(a.abs());
+            assert!(lo <= (d - rad).max(0.0) && lo >= (d - rad).max(0.0) - slack, "{mid} {a}: {lo}");
+            assert!(hi.get() >= d + rad && hi.get() <= d + rad + slack + 1e-16 * rad * 4.0, "{mid} {a}: {hi:?}");
+            let (lo, hi) = ball(mid, rad).gap(&ball(a, 0.125));
+            let all = rad + 0.125;
+            assert!(lo <= (d - all).max(0.0) && lo >= (d - all).max(0.0) - slack - 1e-15, "{mid} {a}: {lo}");
+            assert!(hi.get() >= d + all && hi.get() <= d + all + slack + 1e-15, "{mid} {a}: {hi:?}");
+        }
+        let (lo, hi) = ball(-3.0, 0.5).mags();
+        assert!(lo <= 2.5 && lo >= 2.5 - 2e-15 && hi >= 3.5 && hi <= 3.5 + 2e-15);
+        is("mag", ball(-3.0, 0.5).mag(), 3.5);
+        let touching = |gap: f64| ball(0.0, 0.5).overlaps(&ball(gap, 0.25));
+        assert!(touching(0.75) && touching(-0.75) && !touching(0.75000001));
+        assert!(
+            ball(0.0, 0.5).contains(&Float::with_val(80, -0.5)) && !ball(0.0, 0.5).contains(&Float::with_val(80, 0.51))
+        );
+        // a hull holds both, and is no wider than four times their extent
+        let hull = ball(1.0, 0.125).hull(&ball(2.0, 0.25), 64);
+        let (low, high) = (hull.mid.to_f64() - hull.rad.get(), hull.mid.to_f64() + hull.rad.get());
+        assert!(low <= 0.875 && high >= 2.25 && hull.rad.get() <= 2.0, "{hull:?}");
+        let same = ball(1.0, 0.0);
+        assert_eq!(same.hull(&same, 64).rad, Mag::ZERO);
+    }
+
+    #[test]
+    fn sides_are_told_where_they_are_certain() {
+        let kink = 1.0;
+        assert_eq!(ball(1.5, 0.25).side(kink), Some(Ordering::Greater));
+        assert_eq!(ball(0.5, 0.25).side(kink), Some(Ordering::Less));
+        assert_eq!((ball(1.25, 0.25).side(kink), ball(1.25, 0.3).side(kink)), (None, None));
+        assert_eq!((ball(1.0, 0.0).side(kink), ball(1.0, 1e-30).side(kink)), (Some(Ordering::Equal), None));
+        assert_eq!(ball(1.25, 0.249_999).side(kink), Some(Ordering::Greater));
+    }
+}

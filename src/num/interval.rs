@@ -181,4 +181,21 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn magnitudes_of_either_side() {
+        let all = [(1.5, 4.0, 1.5, 4.0), (-4.0, -1.5, 1.5, 4.0), (-4.0, 1.5, 0.0, 4.0), (-1.0, 4.0, 0.0, 4.0)];
+        for (lo, hi, least, most) in all {
+            let x = Interval::new(lo, hi);
+            assert_eq!((x.mig(), x.mag().get(), x.neg()), (least, most, Interval::new(-hi, -lo)));
+            for m in [lo, hi, x.mid(), 0.5, -7.0, 11.0] {
+                let far = (hi - m).max(m - lo);
+                let r = x.radius_about(m).get();
+                assert!(r >= far && r <= far.next_up(), "{x:?} about {m}: {r}");
+            }
+            let r = x.radius().get();
+            assert!(r >= (hi - lo) / 2.0 && r <= ((hi - lo) / 2.0).next_up());
+        }
+        assert_eq!(Interval::point(3.0).radius_about(3.0), Mag::ZERO);
+    }
 }

@@ -159,3 +159,99 @@ impl Arith for Literal {
         self.runtime.max_vjp(&values, ties, &ybar.value).into_iter().map(|value| Tracked { value, eps }).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::num::format::BINARY32;
+    use rug::Float;
+
+    const A: Tracked = Tracked { value: 1.5, eps: Mag::power_of_two(-3) };
+    const B: Tracked = Tracked { value: -2.75, eps: Mag::power_of_two(-5) };
+    const C: Tracked = Tracked { value: 0.3125, eps: Mag::power_of_two(-4) };
+
+    /// û of binary32, as the spacing of its numbers.
+    fn half_ulp(x: f64) -> f64 {
+        let x = x.abs() as f32;
+        f64::from(if x == 0.0 { f32::from_bits(1) } else { x.next_up() - x }) / 2.0
+    }
+
+    /// A bound is its formula, up to binary64 rounding up.
+    fn is(what: &str, t: &Tracked, value: f64, eps: f64) {
+        assert_eq!(t.value, value, "{what}");
+        let close = t.eps.get() >= eps && t.eps.get() <= eps * (1.0 + 1e-14);
+        assert!(close, "{what}: {:e} for {eps:e}", t.eps.get());
+    }
+
+    #[test]
+    fn errors_are_the_written_formulas() {
+        let l = Literal::new(BINARY32);
+        let (a, b, c) = (1.5, -2.75, 0.3125);
+        let (ea, eb, ec) = (A.eps.get(), B.eps.get(), C.eps.get());
+        is("constant", &l.constant(0.1), f64::from(0.1f32), (0.1 - f64::from(0.1f32)).abs());
+        is("−x", &l.neg(&A), -a, ea + half_ulp(a));
+        is("x + y", &l.add(&A, &B), a + b, ea + eb + half_ulp(a + b));
+        is("x − y", &l.sub(&A, &B), a - b, ea + eb + half_ulp(a - b));
+        let product = |x: f64, ex: f64, y: f64, ey: f64| (x.abs() + ex) * ey + (y.abs() + ey) * ex + half_ulp(x * y);
+        is("xy", &l.mul(&A, &B), a * b, product(a, ea, b, eb));
+        // e_x/η' + (|x̂|+e_x)e_y/(η'|ŷ|) + û, η' = |ŷ| − e_y or the floor
+        let quotient = |low: f64| ea / low + (a + ea) * eb / (low * b.abs()) + half_ulp(a / b);
+        let rounded = f64::from((a / b) as f32);
+        is("x/y", &l.quotient(&A, &B, 0.0), rounded, quotient(b.abs() - eb));
+        is("x/y over a floor", &l.quotient(&A, &B, 2.74), rounded, quotient(2.74));
+        // the smaller of e/√η and e·sup 1/(2√x), and û
+        let root = f64::from(1.5f32.sqrt());
+        is("√x", &l.root(&A, 1e-9), root, ea / (2.0 * (a - ea).sqrt()) + half_ulp(root));
+        is("√x over a floor", &l.root(&A, 1.0), root, (ea / (2.0 * (a - ea).sqrt())).min(ea) + half_ulp(root));
+        let small = Tracked { value: 0.25, eps: Mag::of(0.5) };
+        is("√x near 0", &l.root(&small, 0.25), 0.5, 0.5 / 0.5 + half_ulp(0.5));
+        is("a share", &l.share(&A, &Tracked { value: 2.0, eps: Mag::of(2.0) }), 0.75, 1.0);
+        let tanh = Float::with_val(60, 1.5).tanh().to_f32();
+        is("tanh", &l.apply(Elementary::Tanh, &A), f64::from(tanh), 2.0 + half_ulp(f64::from(tanh)));
+        let sigma = l.apply(Elementary::Sigmoid, &A);
+        is("σ", &sigma, sigma.value, half_ulp(sigma.value) * 2.0 + sigma.value + 1.0 + half_ulp(1.0));
+        // û(0), then e + û of every partial sum
+        let sum = ea + eb + ec + half_ulp(0.0) + half_ulp(a) + half_ulp(a + b) + half_ulp(a + b + c);
+        is("a sum", &l.sum([A, B, C].iter()), a + b + c, sum);
+        let dot = product(a, ea, b, eb) + product(b, eb, c, ec);
+        let partial = half_ulp(0.0) + half_ulp(a * b) + half_ulp(a * b + b * c) + half_ulp(a * b + b * c + c) + ec;
+        is("a dot product", &l.dot([(&A, &B), (&B, &C)].into_iter(), Some(&C)), a * b + b * c + c, dot + partial);
+        is("a maximum", &l.max(&[B, A, C]), a, ea);
+        for (k, t) in l.max_vjp(&[B, A, C], Ties::First, &B).iter().enumerate() {
+            is("a maximum's cotangent", t, if k == 1 { b } else { 0.0 }, b.abs() + eb);
+        }
+    }
+
+    #[test]
+    fn piecewise_errors_are_the_written_formulas() {
+        let l = Literal::new(BINARY32);
+        let pieces = |slopes: [f64; 2], offsets: [f64; 2]| Pieces {
+            kinks: vec![0.0],
+            slopes: slopes.to_vec(),
+            offsets: offsets.to_vec(),
+            left_closed: vec![true],
+        };
+        let (a, b, ea, eb) = (A.value, B.value, A.eps.get(), B.eps.get());
+        let relu = pieces([0.0, 1.0], [0.0, 0.0]);
+        // e + û(f(x̂)); |δ| + e_δ
+        is("ReLU", &l.piece_value(&relu, &A), a, ea + half_ulp(a));
+        is("ReLU's cotangent", &l.piece_slope(&relu, &A, &B), b, b.abs() + eb);
+        // a jump of 1 at 0, slopes of −0.5 and 0.25; slope·x rounds as well
+        let jump = pieces([-0.5, 0.25], [0.0, 1.0]);
+        is("a jump", &l.piece_value(&jump, &A), 1.375, 0.5 * ea + 1.0 + half_ulp(1.375) + half_ulp(a * 0.5));
+        let slope = 0.75 * b.abs() + 0.5 * eb + half_ulp(b * 0.25);
+        is("a jump's cotangent", &l.piece_slope(&jump, &A, &B), b * 0.25, slope);
+        // one slope is 1: the other still rounds
+        let leaky = pieces([0.25, 1.0], [0.0, 0.0]);
+        is("a leaky cotangent", &l.piece_slope(&leaky, &A, &B), b, 0.75 * b.abs() + eb + half_ulp(b));
+        let flat = pieces([0.0, 0.25], [0.0, 0.0]);
+        is(
+            "a flat one's cotangent",
+            &l.piece_slope(&flat, &A, &B),
+            b * 0.25,
+            0.25 * (b.abs() + eb) + half_ulp(b * 0.25),
+        );
+        is("steps", &l.step(Steps::Floor, &A), 1.0, 0.0);
+        is("steps near a jump", &l.step(Steps::Round, &A), 2.0, 1.0);
+    }
+}

@@ -245,4 +245,29 @@ mod tests {
         assert_eq!(Mag::exp2(-5000).get(), f64::from_bits(1));
         assert!(!Mag::exp2(1024).is_finite());
     }
+
+    #[test]
+    fn nothing_is_given_away() {
+        // one binary64 number above the nearest at most, and exact where nothing has to be done
+        let near = |m: Mag, x: f64| m.get() >= x && m.get() <= x.next_up();
+        let (a, b) = (Mag::of(3.1), Mag::of(0.7));
+        assert!(near(a + b, 3.1 + 0.7) && near(a * b, 3.1 * 0.7) && near(a.sqrt(), 3.1f64.sqrt()));
+        assert!(near(a.div_lower(0.7), 3.1 / 0.7) && near(a.sub_lower(0.7), 3.1 - 0.7));
+        assert_eq!((a + Mag::ZERO, Mag::ZERO + a, a.sub_lower(0.0), a.sub_lower(-1.0)), (a, a, a, a));
+        assert_eq!((a.sub_lower(f64::NAN), Mag::INFINITY.sub_lower(1.0)), (a, Mag::INFINITY));
+        assert_eq!(a.sub_lower(3.1), Mag::ZERO);
+        assert_eq!(Mag::sub_below(3.0, Mag::ONE), 2f64.next_down());
+        assert!(Mag::ZERO.is_zero() && !Mag::of(f64::from_bits(1)).is_zero() && !Mag::of(0.25).is_zero());
+        assert_eq!((a.max(b), b.max(a), a.min(b), b.min(a)), (a, a, b, b));
+        assert_eq!((Mag::count(5).get(), Mag::count((1 << 53) + 1).get()), (5.0, 2f64.powi(53).next_up()));
+        // x·(1 + (2·ops + 4)·2^−53) + tiny
+        for ops in [0usize, 1, 1000, 1 << 30] {
+            let more = (Mag::from_rounded(1.0, ops, 0.0).get() - 1.0) / (f64::EPSILON / 2.0);
+            let stated = (2 * ops + 4) as f64;
+            assert!(more >= stated && more <= stated + 4.0, "{ops}: {more}");
+        }
+        assert!(near(Mag::from_rounded(0.0, 7, 1e-300), 1e-300));
+        assert_eq!(Mag::from_rounded(0.0, 7, 0.0), Mag::ZERO);
+        assert_eq!(Mag::from_rounded(f64::NAN, 7, 0.0), Mag::INFINITY);
+    }
 }

@@ -138,5 +138,11 @@ mod tests {
         // 1·1e8 − 1e8 − 1e−30 is −1e−30, which binary64 loses next to 1e8
         let tiny = 1e-30f32;
         assert!(f(1e8, [1.0, 0.0], [tiny, 1e8]) >= f64::from(tiny));
+        // what each addition loses counts once, and hardly more
+        let (kink, slopes, offsets) = (0.1f32, [3.0f32, -2.0], [1e9f32, 0.7]);
+        let wide = |v: f32| rug::Float::with_val(400, v);
+        let exact = (wide(slopes[1]) - wide(slopes[0])) * wide(kink) + wide(offsets[1]) - wide(offsets[0]);
+        let (bound, exact) = (f(kink, slopes, offsets), exact.abs());
+        assert!(bound >= exact && bound <= exact.to_f64() * (1.0 + 1e-15), "{bound:e}");
     }
 }

@@ -13,6 +13,8 @@ mod contraction;
 mod conv;
 #[cfg(test)]
 mod exhaustive;
+#[cfg(test)]
+mod formulas;
 mod gather;
 mod matmul;
 mod max;
