@@ -160,7 +160,7 @@ mod tests {
             "pass, 0 fail",
             "T = 1e-3 · max",
             "worst ",
-            "schedule       this run: ",
+            "every conforming run: ",
             "r.json",
         ] {
             assert!(text.contains(want), "{want} in\n{text}");
