@@ -72,6 +72,9 @@ impl Ball {
 
     /// [lower, upper] bounds of |x|.
     pub fn mags(&self) -> (f64, f64) {
+        if self.mid.is_zero() {
+            return (0.0, self.rad.get());
+        }
         // |mid| lies within an ulp of its nearest binary64 number
         let near = self.mid.to_f64().abs();
         let lo = Mag::sub_below(near.next_down().max(0.0), self.rad).max(0.0);

@@ -64,4 +64,7 @@ fn lost_batch_normalizations_are_warned_about() {
     assert_eq!(warned("mlp_ce_dynamo.onnx"), 0);
     // its batch normalization, and its label smoothing
     assert_eq!(warned("cnn_ce_ls_dynamo.onnx"), 2);
+    // two scales of layer normalizations were equal; its transposed weights have lost their names
+    assert_eq!(warned("arch_vit_tiny_dynamo.onnx"), 2);
+    assert_eq!(warned("arch_vit_tiny_ts.onnx"), 0);
 }

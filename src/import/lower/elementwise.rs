@@ -31,6 +31,12 @@ impl Call<'_, '_> {
         self.emit(Smooth(f), &[x])
     }
 
+    /// √c of a constant of the operator: a real number in exact passes, rounded in the run.
+    pub fn root(&mut self, what: &str, c: f32) -> Result<ValueId, Problem> {
+        let c = self.scalar(what, c);
+        self.smooth(Elementary::Sqrt, c)
+    }
+
     /// −x, which is exact.
     pub fn negated(&mut self, x: ValueId) -> Result<ValueId, Problem> {
         self.emit(pieces(&[], &[-1.0], &[0.0], &[]), &[x])
@@ -332,11 +338,15 @@ pub(super) fn mish(c: &mut Call) -> Done {
 }
 
 /// ½·x·(1 + erf(x/√2)), or with the tanh approximation ½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
+///
+/// As in the function body that ONNX defines it by, both roots are `Sqrt` of a constant of the tensor's type, and a
+/// part of what is computed: the exact √2 is the real one, and the run's rounding of it is an error of the run. 2/π
+/// and 0.044715 are constants of that type.
 pub(super) fn gelu(c: &mut Call) -> Done {
     let x = c.x()?;
     let inner = match c.text("approximate", "none")?.as_str() {
         "none" => {
-            let root = c.scalar("sqrt two", std::f32::consts::SQRT_2);
+            let root = c.root("two", 2.0)?;
             let scaled = c.binary(ops::Div, x, root)?;
             c.smooth(Elementary::Erf, scaled)?
         }
@@ -344,8 +354,8 @@ pub(super) fn gelu(c: &mut Call) -> Done {
             let cube = c.smooth(Elementary::Pow(3.0), x)?;
             let small = c.scaled(cube, "cubic coefficient", 0.044715)?;
             let sum = c.binary(ops::Add, x, small)?;
-            // √(2/π) = 0.7978845608…
-            let scaled = c.scaled(sum, "sqrt two over pi", 0.797_884_6)?;
+            let root = c.root("two over pi", std::f32::consts::FRAC_2_PI)?;
+            let scaled = c.binary(ops::Mul, root, sum)?;
             c.smooth(Elementary::Tanh, scaled)?
         }
         other => return Err(invalid(format!("attribute \"approximate\" is \"{other}\""))),

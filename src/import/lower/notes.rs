@@ -1,5 +1,7 @@
 //! What can be seen in a file that its author should know.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::import::model::{Attribute, Node, OnnxModel};
 use crate::import::value::{Note, folded_name, weight};
 
@@ -52,6 +54,12 @@ pub fn of(model: &OnnxModel) -> Vec<Note> {
             nodes.iter().filter(folded).collect(),
         );
     }
+    let joined: Vec<String> = joined(nodes).into_iter().map(str::to_string).collect();
+    if !joined.is_empty() {
+        let what = "PyTorch's newer exporter keeps one of several equal tensors, as fresh biases and scales are: unless \
+                    you tied these parameters yourself, their gradients are sums over layers that train apart";
+        out.push(Note { warning: true, what: what.to_string(), nodes: joined });
+    }
     let trimmed =
         |n: &&Node| n.metadata.iter().any(|(k, v)| k.ends_with("rule_name") && v.contains("RemoveOptionalBias"));
     let trimmed: Vec<String> = nodes.iter().filter(trimmed).map(|n| n.label().to_string()).collect();
@@ -60,6 +68,26 @@ pub fn of(model: &OnnxModel) -> Vec<Note> {
         out.push(Note { warning: false, what: what.to_string(), nodes: trimmed });
     }
     out
+}
+
+/// Parameters that layers of one kind share although only one of them is the module that the name tells.
+fn joined(nodes: &[Node]) -> BTreeSet<&str> {
+    // "['', 'net', 'net.fc1', 'linear']"
+    let within = |n: &Node, module: &str| {
+        n.metadata.get("pkg.torch.onnx.name_scopes").map(|s| s.contains(&format!("'{module}'")))
+    };
+    let mut readers: BTreeMap<(&str, &str, usize), Vec<&Node>> = BTreeMap::new();
+    for n in nodes {
+        for (k, name) in n.inputs.iter().enumerate().filter(|(_, name)| name.contains('.')) {
+            readers.entry((name, &n.op, k)).or_default().push(n);
+        }
+    }
+    let shared = readers.into_iter().filter(|((name, _, _), all)| {
+        let module = name.rsplit_once('.').map_or("", |(module, _)| module);
+        let inside = |is: bool| all.iter().any(|n| within(n, module) == Some(is));
+        inside(true) && inside(false)
+    });
+    shared.map(|((name, _, _), _)| name).collect()
 }
 
 /// Was this loss called with label smoothing? The exporter keeps the call:

@@ -28,7 +28,7 @@ pub(super) fn bias_gelu(c: &mut Call) -> Done {
 
 /// Φ(x) = ½·(1 + erf(x/√2)).
 pub(super) fn phi(c: &mut Call, x: ValueId) -> Result<ValueId, Problem> {
-    let root = c.scalar("sqrt two", std::f32::consts::SQRT_2);
+    let root = c.root("two", 2.0)?;
     let scaled = c.binary(ops::Div, x, root)?;
     let inner = c.smooth(Elementary::Erf, scaled)?;
     let one = c.scalar("one", 1.0);
