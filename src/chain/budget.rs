@@ -4,7 +4,7 @@
 //! (a telescoping sum), up to the rounding of binary64.
 
 use super::jet::LANES;
-use super::propagate::{Moved, Table};
+use super::propagate::{Leaving, Table};
 use super::sources::{Site, Sources};
 use crate::ir::ValueId;
 use crate::num::parallel;
@@ -36,7 +36,7 @@ pub fn budget(table: &Table, sources: &Sources, entries: &[(ValueId, usize)]) ->
             Some(signed.iter().enumerate().filter(|(_, z)| **z != 0.0).map(put).collect())
         };
         table.sweep(inject, |v, moved| {
-            let Moved::Cotangent(c) = moved else { return };
+            let Leaving::Cotangent(c) = moved else { return };
             for (at, (_, i)) in entries.iter().enumerate().filter(|(_, (e, _))| *e == v) {
                 parts.iter_mut().enumerate().for_each(|(lane, p)| p[at] = c.data[*i].lanes[lane]);
             }

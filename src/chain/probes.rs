@@ -7,7 +7,7 @@
 //! With random signs instead, whose variance is 1, the root mean square estimates √Σ(G_k m_k)².
 
 use super::jet::LANES;
-use super::propagate::{Moved, Table};
+use super::propagate::{Leaving, Table};
 use super::sources::{Site, Sources};
 use crate::ir::{LeafKind, ValueId, elements};
 use crate::num::{Mag, parallel};
@@ -126,7 +126,7 @@ fn gather(
             };
             let mut found: BTreeMap<ValueId, Vec<f64>> = BTreeMap::new();
             table.sweep(inject, |v, moved| {
-                if let (Moved::Cotangent(c), true) = (moved, sums.contains_key(&v)) {
+                if let (Leaving::Cotangent(c), true) = (moved, sums.contains_key(&v)) {
                     found.insert(v, parallel::map(c.data.len(), 256, |i| each(&c.data[i].lanes)));
                 }
             });

@@ -50,7 +50,7 @@ pub(super) fn jets<'a>(
     let step = (PLACES / (m + n).max(1)).clamp(1 << 6, 1 << 10);
     for start in (0..k).step_by(step) {
         let ls = start..k.min(start + step);
-        let a = Factor::of(m, ls.clone(), |i, l| left(i, l));
+        let a = Factor::of(m, ls.clone(), &left);
         let b = Factor::of(n, ls, |j, l| right(l, j));
         // Σ_l a[i,l]·db[l,j]
         let (inner, columns) = b.moving();

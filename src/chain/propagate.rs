@@ -49,7 +49,7 @@ pub struct Moves {
 
 /// What moved, when nothing of the sweep will ask for it again.
 #[derive(Debug)]
-pub enum Moved {
+pub enum Leaving {
     /// A value.
     Value(Array<Jet>),
     /// A cotangent.
@@ -125,7 +125,7 @@ impl<'a> Table<'a> {
     }
 
     /// One sweep: `inject(site)` says what enters there, per entry, in each lane; `leave` gets what moved.
-    pub fn sweep(&self, inject: impl Fn(Site) -> Option<Injection>, mut leave: impl FnMut(ValueId, Moved)) {
+    pub fn sweep(&self, inject: impl Fn(Site) -> Option<Injection>, mut leave: impl FnMut(ValueId, Leaving)) {
         let graph = self.graph;
         let mut values: Vec<Option<Array<Jet>>> = vec![None; graph.len()];
         for (k, n) in graph.nodes().iter().enumerate() {
@@ -161,14 +161,14 @@ impl<'a> Table<'a> {
             for &leaf in self.last.get(&v).into_iter().flatten() {
                 total(leaf, &mut cotangents[leaf.index()]);
                 if let Some(c) = cotangents[leaf.index()].take() {
-                    leave(leaf, Moved::Cotangent(c));
+                    leave(leaf, Leaving::Cotangent(c));
                 }
             }
             if let Some(y) = values[v.index()].take() {
-                leave(v, Moved::Value(y));
+                leave(v, Leaving::Value(y));
             }
             if let Some(c) = moved {
-                leave(v, Moved::Cotangent(c));
+                leave(v, Leaving::Cotangent(c));
             }
         }
     }
@@ -178,8 +178,8 @@ impl<'a> Table<'a> {
         let none = || vec![None; self.graph.len()];
         let mut all = Moves { values: none(), cotangents: none() };
         self.sweep(inject, |v, moved| match moved {
-            Moved::Value(y) => all.values[v.index()] = Some(y),
-            Moved::Cotangent(c) => all.cotangents[v.index()] = Some(c),
+            Leaving::Value(y) => all.values[v.index()] = Some(y),
+            Leaving::Cotangent(c) => all.cotangents[v.index()] = Some(c),
         });
         all
     }

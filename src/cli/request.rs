@@ -216,7 +216,7 @@ mod tests {
             inputs: None,
             random: Some(7),
             dims: vec![("N".into(), 4)],
-            cotangents: vec![("y".into(), "ones".into()), ("z".into(), "/tmp/z.npy".into())],
+            cotangents: vec![("y".into(), "ones".into()), ("z".into(), "/home/somebody/z.npy".into())],
             params: vec!["fc*".into()],
             freeze: vec!["it's".into()],
             loss: None,

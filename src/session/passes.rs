@@ -9,7 +9,7 @@ use crate::bounds::region;
 use crate::bounds::{self, Backward, Errors, Evidence, add_bound, measured};
 use crate::chain::budget::{Budget, budget};
 use crate::chain::columns::{AFFORDABLE, Chain, Reach, cost, sweep_work};
-use crate::chain::jet::LANES;
+use crate::chain::jet::{Jet, LANES};
 use crate::chain::propagate::Table;
 use crate::chain::{Probes, Site, Sources, exact_chain, probe, spread};
 use crate::error::{Diagnostic, Diagnostics};
@@ -164,7 +164,7 @@ impl Passes {
     ) -> Result<Passes, Diagnostics> {
         let graph = &lowered.graph;
         graph.check().unwrap_or_else(|e| panic!("link invariant: {e}"));
-        affordable(graph)?;
+        affordable(graph, extras.chain)?;
         let seeds: Vec<Seed> = lowered
             .seeds
             .iter()
@@ -318,10 +318,18 @@ impl Passes {
 }
 
 /// Refuses a graph that the passes couldn't hold, before they begin.
-fn affordable(graph: &RevGraph) -> Result<(), Diagnostic> {
+fn affordable(graph: &RevGraph, chain: ChainChoice) -> Result<(), Diagnostic> {
     let entries: u64 = (0..graph.len()).map(|v| elements(graph.shape(ValueId(v as u32))) as u64).sum();
-    let what = format!("a graph of {entries} entries");
-    limits::afford(&what, limits::of_passes(entries))
+    // a sweep holds what moves of the nodes' values
+    let (sweep, with) = match chain {
+        ChainChoice::Exact | ChainChoice::Probes => {
+            let moving: u64 = graph.nodes().iter().map(|n| elements(&n.shape) as u64).sum();
+            (moving.saturating_mul(size_of::<Jet>() as u64), " with its chain rungs")
+        }
+        ChainChoice::Auto | ChainChoice::Off => (0, ""),
+    };
+    let what = format!("a graph of {entries} entries{with}");
+    limits::afford(&what, limits::of_passes(entries).saturating_add(sweep))
 }
 
 /// This run is one of every run: the smaller bound holds.

@@ -193,7 +193,7 @@ fn exact_gradients_of_the_fixtures_are_the_recorded_ones() {
     for (k, limit, model) in all {
         let dir = model.parent().expect("a folder");
         let name = dir.file_name().unwrap_or_default().to_string_lossy();
-        // the rules of Gelu take √2 and √(2/π) as binary32 numbers, JAX as real ones
+        // 0.044715 and 2/π of Gelu are binary32 numbers in the graph, real ones in JAX
         let limit = if name == "opset20" { 1e-8 } else { limit };
         let lowered = lower(dir).unwrap_or_else(|e| panic!("{name}: {e}"));
         let found = exact_gradients(&lowered);

@@ -57,6 +57,12 @@ pub(super) fn products<'a>(
     let columns = plan::columns(n, k, &right);
     let plan = Plan::new(balls.prec, k, &rows, &columns);
     let by_dot = |i: usize, j: usize| balls.dot((0..k).filter_map(|l| left(i, l).zip(right(l, j))), bias(i, j));
+    // all terms, where something exact was cut
+    let exact = |x: &Ball, y: &Ball| x.is_exact() && (y.is_exact() || x.mid.is_zero());
+    let all_exact = |i: usize, j: usize| {
+        let mut terms = (0..k).filter_map(|l| left(i, l).zip(right(l, j)));
+        terms.all(|(x, y)| exact(x, y) || exact(y, x))
+    };
     let (left_at, right_at) =
         (|p: usize, l: usize| left(plan.rows.at[p], l), |l: usize, q: usize| right(l, plan.columns.at[q]));
     let mut out: Vec<Option<Ball>> = vec![None; m * n];
@@ -73,7 +79,8 @@ pub(super) fn products<'a>(
                 let (i, mut total) = (plan.rows.at[*p], Total::default());
                 for q in qs.clone() {
                     let j = plan.columns.at[q];
-                    let entry = block.entry(*p, q).and_then(|e| {
+                    let cut = plan.rows.lines[*p].cuts_exact() || plan.columns.lines[q].cuts_exact();
+                    let entry = block.entry(*p, q).filter(|_| !(cut && all_exact(i, j))).and_then(|e| {
                         let ball = finish(balls, &mut total, &plan, &e, bias(i, j))?;
                         // what a wide line lost may drown an entry that its definition gives sharply
                         (Mag::of(4.0) * e.lost <= e.radius || sharp(&ball, balls.prec)).then_some(ball)

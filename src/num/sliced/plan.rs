@@ -17,6 +17,8 @@ pub(super) struct Line {
     pub top: i64,
     /// Midpoints are multiples of 2^low.
     low: i64,
+    /// Midpoints of exact balls are multiples of 2^this.
+    exact_low: i64,
     /// Every ball reaches 2^(least−1): by its midpoint, or by its radius.
     least: i64,
     /// The largest radius.
@@ -41,6 +43,7 @@ impl Line {
     const EMPTY: Line = Line {
         top: i64::MIN,
         low: i64::MAX,
+        exact_low: i64::MAX,
         least: i64::MAX,
         rad: Mag::ZERO,
         wild: false,
@@ -62,6 +65,7 @@ impl Line {
     fn see(&mut self, b: &Ball) {
         if let Some((top, low)) = digits::span(&b.mid) {
             (self.top, self.low) = (self.top.max(top), self.low.min(low));
+            self.exact_low = if b.is_exact() { self.exact_low.min(low) } else { self.exact_low };
             let reach = if b.rad.is_zero() || !b.rad.is_finite() { top } else { top.max(digits::exponent(b.rad)) };
             self.least = self.least.min(reach);
             self.wild |= top.abs() > FAR;
@@ -74,6 +78,7 @@ impl Line {
 
     fn merge(&mut self, o: &Line) {
         (self.top, self.low) = (self.top.max(o.top), self.low.min(o.low));
+        self.exact_low = self.exact_low.min(o.exact_low);
         self.least = self.least.min(o.least);
         self.rad = self.rad.max(o.rad);
         self.wild |= o.wild;
@@ -108,19 +113,27 @@ impl Line {
         }
         if need > 0 {
             self.tail = self.top - i64::from(beta) * self.digits as i64;
-            self.size_scale = self.top + 1;
         }
+        // nothing is ever scaled where there is neither midpoint nor radius
+        let size = (need > 0).then_some(self.top + 1);
         let own = (!self.rad.is_zero()).then(|| digits::exponent(self.rad));
         let cut = self.truncated.then_some(self.tail);
-        // the larger of both, doubled; nothing is ever scaled where there is neither
-        self.radius_scale = own.max(cut).map_or(0, |e| e + 1);
-        self.total_scale = self.size_scale.max(self.radius_scale) + 1;
+        // the larger of both, doubled
+        let radius = own.max(cut).map(|e| e + 1);
+        self.size_scale = size.unwrap_or(0);
+        self.radius_scale = radius.unwrap_or(0);
+        self.total_scale = size.max(radius).map_or(0, |e| e + 1);
         self
     }
 
     /// Where digits end, if something stands beyond.
     pub fn cut(&self) -> Option<i64> {
         self.truncated.then_some(self.tail)
+    }
+
+    /// Does an exact ball of it lose digits? The last digit counts 2^(tail+1).
+    pub fn cuts_exact(&self) -> bool {
+        self.truncated && self.exact_low <= self.tail
     }
 
     /// Does the line carry an error of its own?
