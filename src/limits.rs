@@ -83,7 +83,7 @@ fn afford_within(what: &str, bytes: u64, limit: u64) -> Result<(), Diagnostic> {
     let text = format!("{what} would take {} or more, at most {} may be taken", amount(bytes), amount(limit));
     Err(Diagnostic::new(Code::Limit, text)
         .note("without --max-memory the limit is 80 % of the memory that is there")
-        .help("certify a smaller batch, or raise --max-memory on a machine that has it"))
+        .help("certify a smaller batch or smaller inputs (--shape), or raise --max-memory on a machine that has it"))
 }
 
 /// Bytes for people.

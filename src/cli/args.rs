@@ -283,6 +283,9 @@ pub struct GraphArgs {
     /// Size of a dynamic dimension of synthetic inputs
     #[arg(long = "dim", value_name = "NAME=N", value_parser = size, conflicts_with = "inputs")]
     pub dims: Vec<(String, usize)>,
+    /// Take an input to have this shape, whatever the file states; repeatable
+    #[arg(long = "shape", value_name = "INPUT=N,N,…", value_parser = shape)]
+    pub shapes: Vec<(String, Vec<usize>)>,
     /// Cotangent of an output (or of any value that a node makes), for graphs without a scalar loss:
     /// "ones", or an npy file
     #[arg(long = "cotangent", value_name = "OUTPUT=ones|FILE.npy", value_parser = assignment)]
@@ -323,6 +326,9 @@ pub struct ModelArgs {
     /// Size of a dynamic dimension of synthetic inputs
     #[arg(long = "dim", value_name = "NAME=N", value_parser = size, conflicts_with = "inputs")]
     pub dims: Vec<(String, usize)>,
+    /// As it was certified
+    #[arg(long = "shape", value_name = "INPUT=N,N,…", value_parser = shape)]
+    pub shapes: Vec<(String, Vec<usize>)>,
     /// Cotangent of an output, as it was certified
     #[arg(long = "cotangent", value_name = "OUTPUT=ones|FILE.npy", value_parser = assignment)]
     pub cotangents: Vec<(String, String)>,
@@ -353,6 +359,7 @@ impl From<ModelArgs> for GraphArgs {
             inputs: m.inputs,
             random: m.random,
             dims: m.dims,
+            shapes: m.shapes,
             cotangents: m.cotangents,
             loss: m.loss,
             outputs: m.outputs,
@@ -403,6 +410,12 @@ fn size(s: &str) -> Result<(String, usize), String> {
         Ok(n) if n > 0 => Ok((name, n)),
         _ => Err(format!("\"{value}\" is no positive whole number")),
     }
+}
+
+fn shape(s: &str) -> Result<(String, Vec<usize>), String> {
+    let (name, value) = assignment(s).map_err(|_| "INPUT=N,N,… required")?;
+    let sizes: Option<Vec<usize>> = value.split(',').map(|n| n.trim().parse().ok().filter(|n| *n > 0)).collect();
+    sizes.map(|s| (name, s)).ok_or_else(|| format!("\"{value}\" is no list of positive whole numbers"))
 }
 
 fn radius(s: &str) -> Result<f64, String> {

@@ -28,7 +28,7 @@ pub(super) fn of(args: &GraphArgs, extras: ExtraArgs, policy: Option<&Path>) -> 
     let path = model(args)?;
     let undecided = args.inputs.is_none() && args.random.is_none();
     let named = !args.dims.is_empty() || !args.params.is_empty() || !args.freeze.is_empty();
-    let with = Preparation { weights: args.weights.clone(), objective: args.loss.clone() };
+    let with = Preparation { weights: args.weights.clone(), objective: args.loss.clone(), shapes: args.shapes.clone() };
     let decoded = if undecided || named { Some(import::open(path, &with)?) } else { None };
     let mut problems = Diagnostics::default();
     if let Some(m) = &decoded {
@@ -62,6 +62,7 @@ pub(super) fn of(args: &GraphArgs, extras: ExtraArgs, policy: Option<&Path>) -> 
         adversary: extras.adversary.map(|n| n as usize),
         weights: args.weights.clone(),
         objective: args.loss.clone(),
+        shapes: args.shapes.clone(),
         outputs: args.outputs.clone(),
         seed_masks: args.seed_masks,
         resume: None,
@@ -166,6 +167,9 @@ fn reproduce(args: &GraphArgs, extras: ExtraArgs, policy: Option<&Path>) -> Stri
     for (name, n) in &args.dims {
         add("--dim", &format!("{name}={n}"));
     }
+    for (name, sizes) in &args.shapes {
+        add("--shape", &format!("{name}={}", sizes.iter().map(usize::to_string).collect::<Vec<_>>().join(",")));
+    }
     for (output, value) in &args.cotangents {
         let value = if value == "ones" { value.clone() } else { base(Path::new(value)) };
         add("--cotangent", &format!("{output}={value}"));
@@ -216,6 +220,7 @@ mod tests {
             inputs: None,
             random: Some(7),
             dims: vec![("N".into(), 4)],
+            shapes: vec![("x".into(), vec![4, 3])],
             cotangents: vec![("y".into(), "ones".into()), ("z".into(), "/home/somebody/z.npy".into())],
             params: vec!["fc*".into()],
             freeze: vec!["it's".into()],
@@ -235,7 +240,7 @@ mod tests {
         );
         assert_eq!(
             text,
-            "certify 'net 1.onnx' --random 7 --dim N=4 --cotangent y=ones --cotangent z=z.npy --seed-masks 3 \
+            "certify 'net 1.onnx' --random 7 --dim N=4 --shape x=4,3 --cotangent y=ones --cotangent z=z.npy --seed-masks 3 \
              --params 'fc*' --freeze 'it'\\''s' --region 0.25 --chain probes --adversary 8 --policy p.toml --certificate report.json --report report.html"
         );
         let odd = |name: &str| reproduce(&GraphArgs { model: Some(name.into()), ..args() }, ExtraArgs::default(), None);

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use super::model::{Attribute, Graph, Node};
+use super::objective;
 
 /// For graph inputs that end up as labels or indices: how many classes or rows there are.
 ///
 /// Only synthetic inputs use this; a miss costs nothing but a poorer draw.
 pub fn index_bounds(graph: &Graph) -> HashMap<&str, u64> {
     let t = Trace {
-        producer: graph.nodes.iter().flat_map(|n| n.outputs.iter().map(move |o| (o.as_str(), n))).collect(),
+        producer: producers(graph),
         shapes: graph.initializers.iter().map(|(n, t)| (n.as_str(), t.shape.as_slice())).collect(),
     };
     let mut out: HashMap<&str, u64> = HashMap::new();
@@ -36,6 +37,26 @@ pub fn index_bounds(graph: &Graph) -> HashMap<&str, u64> {
         }
     }
     out
+}
+
+/// For graph inputs that a loss takes as its target: the value that they are compared with.
+pub fn targets(graph: &Graph) -> HashMap<&str, &str> {
+    let t = Trace { producer: producers(graph), shapes: HashMap::new() };
+    let target = |n: &Node| {
+        matches!(n.op.as_str(), "SoftmaxCrossEntropyLoss" | "NegativeLogLikelihoodLoss")
+            || n.domain == objective::DOMAIN
+    };
+    let losses = graph.nodes.iter().filter(|n| target(n) && n.inputs.len() >= 2);
+    losses
+        .filter_map(|n| {
+            let source = t.source(&n.inputs[1]);
+            graph.inputs.iter().find(|i| i.name == source).map(|i| (i.name.as_str(), n.inputs[0].as_str()))
+        })
+        .collect()
+}
+
+fn producers(graph: &Graph) -> HashMap<&str, &Node> {
+    graph.nodes.iter().flat_map(|n| n.outputs.iter().map(move |o| (o.as_str(), n))).collect()
 }
 
 struct Trace<'g> {

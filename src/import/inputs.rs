@@ -1,15 +1,13 @@
-//! Values for the graph's inputs: from an npz archive, from a folder of ONNX tensors, or synthetic.
+//! Values for the graph's inputs, from an npz archive or a folder of ONNX tensors.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::hints;
 use super::model::{Dim, OnnxModel, ValueInfo};
-use super::random::Random;
 use super::tensor::{decode_file, hex};
-use crate::data::{DType, Data, HostTensor, elements, npz, too_large};
+use crate::data::{DType, Data, HostTensor, npz};
 use crate::error::{Code, Diagnostic, Diagnostics};
 
 /// Where the input values come from.
@@ -50,7 +48,7 @@ impl Inputs {
     }
 
     /// Inputs that no array can stand for.
-    fn refused(model: &OnnxModel) -> Result<(), Diagnostics> {
+    pub(super) fn refused(model: &OnnxModel) -> Result<(), Diagnostics> {
         let mut problems = Diagnostics::default();
         for info in &model.graph.inputs {
             if let Some(DType::Other(what)) = info.dtype {
@@ -89,33 +87,6 @@ impl Inputs {
         Inputs::check(arrays, model, Source::Folder(path.display().to_string()), hex(&hash.finalize()))
     }
 
-    /// Draws every input from a seed: floats about N(0, 1), labels and indices inside the range
-    /// that the graph shows (1 where it shows none), truth values fair.
-    ///
-    /// Sizes that the model leaves open come from `sizes` by their name, else 2 for the first
-    /// dimension, 8 for those of sequences and 32 for those of images.
-    pub fn synthetic(model: &OnnxModel, seed: u64, sizes: &BTreeMap<String, usize>) -> Result<Inputs, Diagnostics> {
-        Inputs::refused(model)?;
-        let mut problems = Diagnostics::default();
-        let bounds = hints::index_bounds(&model.graph);
-        let mut arrays = Vec::new();
-        // a symbol's size is settled where it first occurs
-        let mut sizes = sizes.clone();
-        for info in &model.graph.inputs {
-            match draw(info, seed, &mut sizes, bounds.get(info.name.as_str()).copied()) {
-                Ok(tensor) => arrays.push((info.name.clone(), tensor)),
-                Err(why) => problems.push(
-                    Diagnostic::new(Code::Input, format!("input \"{}\": {why}", info.name))
-                        .file(&model.file)
-                        .help("give the inputs with --inputs"),
-                ),
-            }
-        }
-        problems.into_result(())?;
-        let sha256 = hex(&Sha256::digest(npz::write(&arrays)?));
-        Inputs::check(arrays, model, Source::Synthetic(seed), sha256)
-    }
-
     /// Values given by name, checked against the model's inputs.
     pub fn check(
         arrays: Vec<(String, HostTensor)>,
@@ -139,7 +110,9 @@ impl Inputs {
             match convert(tensor, info.dtype) {
                 Err(why) => problems.push(bad(why)),
                 Ok(tensor) => {
-                    if let Err(why) = fits(&tensor, info, &mut sizes) {
+                    // what a target has to fit is the value that the loss is of, whatever the file states of it
+                    let target = model.plan.target.as_ref() == Some(&info.name);
+                    if let (false, Err(why)) = (target, fits(&tensor, info, &mut sizes)) {
                         problems.push(bad(why));
                     }
                     values.push((info.name.clone(), tensor));
@@ -220,56 +193,13 @@ pub(super) fn fits<'m>(
     Ok(())
 }
 
-fn draw(
-    info: &ValueInfo,
-    seed: u64,
-    sizes: &mut BTreeMap<String, usize>,
-    bound: Option<u64>,
-) -> Result<HostTensor, String> {
-    let dims = info.dims.as_ref().ok_or("the model states no shape to draw a value for")?;
-    let dtype = info.dtype.ok_or("the model states no element type to draw a value for")?;
-    let open = |axis: usize| match axis {
-        0 => 2,
-        a if a >= 2 && dims.len() >= 4 => 32,
-        _ => 8,
-    };
-    let shape: Vec<usize> = dims
-        .iter()
-        .enumerate()
-        .map(|(axis, d)| match d {
-            Dim::Size(n) => *n,
-            Dim::Symbol(s) => *sizes.entry(s.clone()).or_insert(open(axis)),
-            Dim::Unknown => open(axis),
-        })
-        .collect();
-    let count = elements(&shape).ok_or_else(|| too_large(&shape))?;
-    crate::limits::afford("its values", 8 * count as u64).map_err(|d| d.what)?;
-    let mut r = Random::new(seed, &info.name);
-    let data = match dtype {
-        DType::F32 => Data::F32((0..count).map(|_| r.normal()).collect()),
-        DType::F64 => Data::F64((0..count).map(|_| f64::from(r.normal())).collect()),
-        DType::F16 => Data::F32((0..count).map(|_| half::f16::from_f32(r.normal()).to_f32()).collect()),
-        DType::BF16 => Data::F32((0..count).map(|_| half::bf16::from_f32(r.normal()).to_f32()).collect()),
-        DType::Bool => Data::Bool((0..count).map(|_| r.below(2) == 1).collect()),
-        _ => match (dtype.int_range(), bound) {
-            (None, _) => return Err(format!("no synthetic values of {dtype}")),
-            (Some((_, hi)), Some(b)) => {
-                let b = b.min(hi as u64).max(1);
-                Data::Int((0..count).map(|_| r.below(b) as i64).collect())
-            }
-            (Some(_), None) => Data::Int(vec![1; count]),
-        },
-    };
-    Ok(HostTensor { dtype, shape, data })
-}
-
 #[cfg(test)]
-mod tests {
+pub(in crate::import) mod tests {
     use super::*;
     use crate::import::model::Graph;
     use std::path::PathBuf;
 
-    fn model(inputs: Vec<ValueInfo>) -> OnnxModel {
+    pub(in crate::import) fn model(inputs: Vec<ValueInfo>) -> OnnxModel {
         OnnxModel {
             file: "m.onnx".into(),
             folder: PathBuf::new(),
@@ -286,11 +216,11 @@ mod tests {
         }
     }
 
-    fn info(name: &str, dtype: DType, dims: Vec<Dim>) -> ValueInfo {
+    pub(in crate::import) fn info(name: &str, dtype: DType, dims: Vec<Dim>) -> ValueInfo {
         ValueInfo { name: name.into(), dtype: Some(dtype), dims: Some(dims) }
     }
 
-    fn two() -> OnnxModel {
+    pub(in crate::import) fn two() -> OnnxModel {
         let n = || Dim::Symbol("N".into());
         model(vec![info("x", DType::F32, vec![n(), Dim::Size(2)]), info("y", DType::I32, vec![n()])])
     }
@@ -326,18 +256,5 @@ mod tests {
         let x = HostTensor::f32(vec![2, 2], vec![0.0; 4]);
         let text = check(vec![("x", x), ("y", HostTensor::i64(vec![3], vec![0; 3]))]).unwrap_err().to_string();
         assert!(text.contains("\"N\" = 3 (axis 0), but \"x\" has \"N\" = 2"), "{text}");
-    }
-
-    #[test]
-    fn synthetic_inputs_depend_on_seed_and_sizes_only() {
-        let m = two();
-        let a = Inputs::synthetic(&m, 1, &BTreeMap::new()).unwrap();
-        assert_eq!(a.values[0].1.shape, [2, 2]);
-        assert_eq!(a.sha256, Inputs::synthetic(&m, 1, &BTreeMap::new()).unwrap().sha256);
-        assert_ne!(a.sha256, Inputs::synthetic(&m, 2, &BTreeMap::new()).unwrap().sha256);
-        let b = Inputs::synthetic(&m, 1, &BTreeMap::from([("N".to_string(), 5)])).unwrap();
-        assert_eq!(b.values[1].1.shape, [5]);
-        let shapeless = model(vec![ValueInfo { name: "x".into(), dtype: Some(DType::F32), dims: None }]);
-        assert!(Inputs::synthetic(&shapeless, 1, &BTreeMap::new()).unwrap_err().to_string().contains("no shape"));
     }
 }

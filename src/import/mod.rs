@@ -19,6 +19,7 @@ pub mod random;
 pub mod rename;
 pub mod safetensors;
 pub mod sort;
+pub mod synthetic;
 pub mod tensor;
 pub mod value;
 pub mod weights;

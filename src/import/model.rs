@@ -1,6 +1,7 @@
 //! An ONNX model as written: names kept, nothing simplified, tensors decoded.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -157,6 +158,16 @@ pub enum Dim {
     Symbol(String),
     /// Nothing stated.
     Unknown,
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Dim::Size(n) => write!(f, "{n}"),
+            Dim::Symbol(s) => write!(f, "{s}"),
+            Dim::Unknown => write!(f, "?"),
+        }
+    }
 }
 
 /// A model-local function.

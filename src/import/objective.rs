@@ -130,6 +130,7 @@ pub fn append(model: &mut OnnxModel, objective: &Objective) -> Result<(), Diagno
         doc: String::new(),
         metadata: HashMap::new(),
     });
+    model.plan.target = target.as_ref().map(|t| t.name.clone());
     model.graph.inputs.extend(target);
     model.graph.outputs = vec![ValueInfo { name: loss, dtype: Some(DType::F32), dims: Some(Vec::new()) }];
     Ok(())

@@ -10,7 +10,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use super::model::{Attribute, Graph, Node, OnnxModel, ValueInfo};
+use super::model::{Attribute, Dim, Graph, Node, OnnxModel, ValueInfo};
 use super::objective::{self, Objective};
 use super::value::Note;
 use super::{decode, inline, weights};
@@ -25,6 +25,8 @@ pub struct Plan {
     pub stated: Vec<(String, String)>,
     /// Outputs that have a cotangent of 1 unless one is given.
     pub seeded: Vec<String>,
+    /// The input that is the target of an appended loss.
+    pub target: Option<String>,
     /// Where weights came from, and the SHA-256 of that file.
     pub weights: Option<(String, String)>,
     /// What the user should know.
@@ -38,6 +40,8 @@ pub struct Preparation {
     pub weights: Option<PathBuf>,
     /// A loss for a graph without one.
     pub objective: Option<Objective>,
+    /// Shapes of inputs that count instead of what the file states.
+    pub shapes: Vec<(String, Vec<usize>)>,
 }
 
 /// Reads a model and prepares it.
@@ -53,6 +57,7 @@ pub fn prepare(mut model: OnnxModel, with: &Preparation) -> Result<OnnxModel, Di
     gradients(&mut model).map_err(|d| problem(d, &model))?;
     accumulators(&mut model).map_err(|d| problem(d, &model))?;
     seam(&mut model).map_err(|d| problem(d, &model))?;
+    reshaped(&mut model, &with.shapes)?;
     if let Some(o) = &with.objective {
         objective::append(&mut model, o).map_err(|d| problem(d, &model))?;
     }
@@ -68,6 +73,31 @@ pub fn prepare(mut model: OnnxModel, with: &Preparation) -> Result<OnnxModel, Di
         None => {}
     }
     Ok(model)
+}
+
+/// States other shapes of the inputs than the file does. All names that aren't inputs are reported.
+fn reshaped(model: &mut OnnxModel, shapes: &[(String, Vec<usize>)]) -> Result<(), Diagnostics> {
+    let mut problems = Diagnostics::default();
+    let names: Vec<String> = model.graph.inputs.iter().map(|i| format!("\"{}\"", i.name)).collect();
+    for (k, (name, sizes)) in shapes.iter().enumerate() {
+        let refuse = |what: String| Diagnostic::new(Code::Usage, what).file(&model.file);
+        if shapes[..k].iter().any(|(n, _)| n == name) {
+            problems.push(refuse(format!("input \"{name}\" is given two shapes")));
+            continue;
+        }
+        let Some(input) = model.graph.inputs.iter_mut().find(|i| i.name == *name) else {
+            let note = format!("its inputs are {}", names.join(", "));
+            problems.push(refuse(format!("the graph has no input \"{name}\" to give a shape")).note(note));
+            continue;
+        };
+        let dims: Vec<Dim> = sizes.iter().map(|&n| Dim::Size(n)).collect();
+        let before = input.dims.replace(dims.clone());
+        let text = |d: &[Dim]| format!("[{}]", d.iter().map(Dim::to_string).collect::<Vec<_>>().join(", "));
+        let was = before.map_or_else(|| "none".into(), |d| text(&d));
+        let what = format!("input \"{name}\" has the shape {} by --shape; the file states {was}", text(&dims));
+        model.plan.notes.push(Note { warning: false, what, nodes: Vec::new() });
+    }
+    problems.into_result(())
 }
 
 /// The first algorithm with a `Gradient` node, joined to the graph.

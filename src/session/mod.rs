@@ -65,6 +65,8 @@ pub struct Request {
     pub weights: Option<PathBuf>,
     /// A loss for a graph without one.
     pub objective: Option<Objective>,
+    /// Shapes of inputs that count instead of what the file states.
+    pub shapes: Vec<(String, Vec<usize>)>,
     /// Outputs (globs) that are gradients which the graph spells out: certified as they are computed.
     pub outputs: Vec<String>,
     /// Draws the masks of random operators.
@@ -94,6 +96,7 @@ impl Request {
             freeze: Vec::new(),
             weights: None,
             objective: None,
+            shapes: Vec::new(),
             outputs: Vec::new(),
             seed_masks: None,
             region: None,
@@ -161,7 +164,11 @@ pub struct Loaded {
 
 /// Reads the model, and finds out what kind of training graph it is.
 pub fn open(request: &Request) -> Result<OnnxModel, Diagnostics> {
-    let with = Preparation { weights: request.weights.clone(), objective: request.objective.clone() };
+    let with = Preparation {
+        weights: request.weights.clone(),
+        objective: request.objective.clone(),
+        shapes: request.shapes.clone(),
+    };
     import::open(&request.model, &with)
 }
 

@@ -331,6 +331,24 @@ fn masks_are_drawn_once_recorded_and_hashed() {
 }
 
 #[test]
+fn other_shapes_than_the_file_states_can_be_asked_for() {
+    let Some(root) = corpus::folder() else { return };
+    let mut r = request(&root.join("models/super_resolution.onnx"));
+    r.objective = Some("mse".parse().expect("a loss"));
+    let names = [("input", vec![1, 1, 12, 8]), ("image", vec![1]), ("input", vec![1])];
+    r.shapes = names.map(|(n, s)| (n.to_string(), s)).to_vec();
+    let text = session::certify(&r, &Quiet).expect_err("names are checked").to_string();
+    assert!(text.contains("no input \"image\"") && text.contains("\"input\" is given two shapes"), "{text}");
+    r.shapes.truncate(1);
+    let c = certified(&r).certificate;
+    let shapes: Vec<&[u64]> = c.inputs.tensors.iter().map(|t| t.shape.as_slice()).collect();
+    // three times as many pixels each way
+    assert_eq!(shapes, [&[1, 1, 12, 8][..], &[1, 1, 36, 24]]);
+    let note = "input \"input\" has the shape [1, 1, 12, 8] by --shape; the file states [batch_size, 1, 224, 224]";
+    assert!(c.notes.iter().any(|n| n == note), "{:?}", c.notes);
+}
+
+#[test]
 fn patterns_choose_what_is_a_parameter() {
     let Some(root) = corpus::folder() else { return };
     let mut r = request(&root.join("models/lunarlander.onnx"));
