@@ -210,23 +210,21 @@ pub fn backprop_with(
                     .collect(),
             )
         },
-        |v, contributions| {
+        // an infinite bound goes on from here: a run whose sum overflows has no finite cotangent to hand down
+        |v, mut contributions| {
             let i = v.index();
-            if contributions.len() == 1 {
-                return Ok(contributions.into_iter().next().expect("there is one"));
-            }
-            let sum = add_bound(&e.cotangents.parts[i], &e.exact.parts[i], &contributions, centre);
-            parts[i] = contributions;
-            Ok(sum)
+            let sum = match contributions.len() {
+                1 => contributions.swap_remove(0),
+                _ => {
+                    let sum = add_bound(&e.cotangents.parts[i], &e.exact.parts[i], &contributions, centre);
+                    parts[i] = contributions;
+                    sum
+                }
+            };
+            Ok(checked(sum, Mag::ZERO, e.exact.cotangents[i].as_deref().unwrap_or(&[]), centre))
         },
     );
-    let total = walked.unwrap_or_else(|e| match e {});
-    let total = total
-        .into_iter()
-        .enumerate()
-        .map(|(i, b)| b.map(|b| checked(b, Mag::ZERO, e.exact.cotangents[i].as_deref().unwrap_or(&[]), centre)))
-        .collect();
-    Backward { total, parts }
+    Backward { total: walked.unwrap_or_else(|e| match e {}), parts }
 }
 
 /// The rule for accumulation at a shared value.
