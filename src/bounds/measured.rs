@@ -7,19 +7,10 @@
 use super::Evidence;
 use crate::ir::{Array, Tensor, ValueId, walk};
 use crate::num::{Ball, Balls, Interval, Mag};
-use crate::ops::{Op, RevNode, map};
+use crate::ops::{Op, PerOperand, RevNode, map};
 use crate::seed::Seed;
 use crate::spec::textbook::lift;
 use std::collections::BTreeMap;
-
-/// |what the run computed − what its operands define|, per entry.
-#[derive(Clone, Debug)]
-pub struct Measured {
-    /// Per node.
-    pub forward: Vec<Vec<Mag>>,
-    /// Per contribution: consumer and operand.
-    pub backward: BTreeMap<(ValueId, usize), Vec<Mag>>,
-}
 
 /// Bits in which definitions are evaluated: the measured error is off by 2^−70 of the operands' size.
 const BITS: u32 = 96;
@@ -38,49 +29,66 @@ fn distances(run: &[f32], exact: &Array<Ball>) -> Vec<Mag> {
     map(run.len(), |i| exact.data[i].distance(f64::from(run[i])).1)
 }
 
-/// Measures all operations of one run.
-pub fn measure(e: Evidence, seeds: &[Seed], wanted: &[bool]) -> Measured {
-    let (graph, balls) = (e.graph, Balls::new(BITS));
-    let seeded: Vec<ValueId> = seeds.iter().map(|s| s.value).collect();
-    let arrival = walk::arrivals(graph, wanted, &seeded, |v| e.cotangents.total[v.index()].is_some());
-    let contribution = |v: ValueId, operand: usize, o: ValueId| -> &Tensor {
-        let place = arrival[&(v, operand)];
-        e.cotangents.parts[o.index()].get(place).unwrap_or_else(|| {
-            e.cotangents.total[o.index()].as_ref().expect("a contribution that was made has arrived")
-        })
-    };
-    let mut found = Measured { forward: Vec::with_capacity(graph.nodes().len()), backward: BTreeMap::new() };
-    for (k, n) in graph.nodes().iter().enumerate() {
-        let v = graph.node_id(k);
-        let run = &e.values[v.index()].data;
-        let want: Vec<bool> = n.operands.iter().map(|o| wanted[o.index()]).collect();
-        let ybar = e.cotangents.total[v.index()].as_ref().filter(|_| want.contains(&true));
-        if moves_only(&n.op) && ybar.is_none() {
-            found.forward.push(vec![Mag::ZERO; run.len()]);
-            continue;
+/// Measures the operations of one run, one by one: |what it computed − what its operands define|, per entry.
+#[derive(Debug)]
+pub struct Measure<'a> {
+    evidence: Evidence<'a>,
+    balls: Balls,
+    /// The place of each (consumer, operand) among the contributions of that operand.
+    arrival: BTreeMap<(ValueId, usize), usize>,
+}
+
+impl<'a> Measure<'a> {
+    /// For a run with these seeds and wanted cotangents.
+    pub fn new(e: Evidence<'a>, seeds: &[Seed], wanted: &[bool]) -> Measure<'a> {
+        let seeded: Vec<ValueId> = seeds.iter().map(|s| s.value).collect();
+        let arrival = walk::arrivals(e.graph, wanted, &seeded, |v| e.cotangents.total[v.index()].is_some());
+        Measure { evidence: e, balls: Balls::new(BITS), arrival }
+    }
+
+    fn operands(&self, v: ValueId) -> (&'a Op, Vec<&'a Tensor>) {
+        let (graph, values) = (self.evidence.graph, self.evidence.values);
+        let n = graph.node(v).expect("operations are nodes");
+        (&n.op, n.operands.iter().map(|o| &values[o.index()]).collect())
+    }
+
+    /// Of the value of node v.
+    pub fn forward(&self, v: ValueId) -> Vec<Mag> {
+        let run = &self.evidence.values[v.index()].data;
+        let (op, operands) = self.operands(v);
+        if moves_only(op) {
+            return vec![Mag::ZERO; run.len()];
         }
-        let operands: Vec<&Tensor> = n.operands.iter().map(|o| &e.values[o.index()]).collect();
-        if let Some(y) = n.op.forward_wide(&operands) {
-            found.forward.push(from_wide(run, &y));
-            let Some(made) = ybar.and_then(|ybar| n.op.vjp_wide(&operands, ybar, &want)) else { continue };
-            for (operand, (o, c)) in n.operands.iter().zip(made).enumerate() {
-                if let (true, Some(c)) = (want[operand], c) {
-                    found.backward.insert((v, operand), from_wide(&contribution(v, operand, *o).data, &c));
-                }
-            }
-            continue;
-        }
-        let x: Vec<Array<Ball>> = n.operands.iter().map(|o| lift(&balls, &e.values[o.index()])).collect();
-        let x: Vec<&Array<Ball>> = x.iter().collect();
-        let y = n.op.forward_spec(&balls, &x);
-        found.forward.push(distances(run, &y));
-        let Some(ybar) = ybar else { continue };
-        let exact = n.op.vjp_spec(&balls, &x, &y, &lift(&balls, ybar), &want);
-        for (operand, (o, c)) in n.operands.iter().zip(exact).enumerate() {
-            if let (true, Some(c)) = (want[operand], c) {
-                found.backward.insert((v, operand), distances(&contribution(v, operand, *o).data, &c));
+        match op.forward_wide(&operands) {
+            Some(y) => from_wide(run, &y),
+            None => {
+                let x: Vec<Array<Ball>> = operands.iter().map(|x| lift(&self.balls, x)).collect();
+                distances(run, &op.forward_spec(&self.balls, &x.iter().collect::<Vec<_>>()))
             }
         }
     }
-    found
+
+    /// Of what node v sent to each operand that is wanted.
+    pub fn backward(&self, v: ValueId, want: &[bool]) -> PerOperand<Vec<Mag>> {
+        let e = &self.evidence;
+        let ybar = e.cotangents.total[v.index()].as_ref().expect("only what has a cotangent sends one");
+        let (op, operands) = self.operands(v);
+        let sent = |operand: usize| -> &Tensor {
+            let o = e.graph.node(v).expect("operations are nodes").operands[operand];
+            let place = self.arrival[&(v, operand)];
+            e.cotangents.parts[o.index()].get(place).unwrap_or_else(|| {
+                e.cotangents.total[o.index()].as_ref().expect("a contribution that was made has arrived")
+            })
+        };
+        if let Some(made) = op.vjp_wide(&operands, ybar, want) {
+            let one = |(k, c): (usize, Option<Vec<Interval>>)| c.map(|c| from_wide(&sent(k).data, &c));
+            return made.into_iter().enumerate().map(one).collect();
+        }
+        let x: Vec<Array<Ball>> = operands.iter().map(|x| lift(&self.balls, x)).collect();
+        let x: Vec<&Array<Ball>> = x.iter().collect();
+        let y = op.forward_spec(&self.balls, &x);
+        let made = op.vjp_spec(&self.balls, &x, &y, &lift(&self.balls, ybar), want);
+        let one = |(k, c): (usize, Option<Array<Ball>>)| c.map(|c| distances(&sent(k).data, &c));
+        made.into_iter().enumerate().map(one).collect()
+    }
 }

@@ -14,17 +14,17 @@
 pub mod literal;
 pub mod measured;
 pub mod region;
+pub mod rungs;
 mod step;
 
 use crate::ir::{Tensor, ValueId, walk};
 use crate::num::format::{largest, u};
 use crate::num::mag::max_of;
 use crate::num::{Interval, Mag, lemma};
-use crate::ops::{Approx, Bound, Centre, RevGraph, RevNode, map};
+use crate::ops::{Approx, Bound, Centre, PerOperand, RevGraph, RevNode, map};
 use crate::runtime::Cotangents;
 use crate::seed::Seed;
 use crate::spec::Exact;
-use measured::Measured;
 use std::convert::Infallible;
 pub use step::{Steps, one_step};
 
@@ -88,6 +88,67 @@ impl<'a> Evidence<'a> {
     }
 }
 
+impl Evidence<'_> {
+    /// Bounds of node v; `eps` are those of its operands. `measured` is what its own roundings were seen to
+    /// make, instead of a bound on them.
+    fn forward<'b>(
+        &'b self,
+        v: ValueId,
+        centre: Centre,
+        eps: impl Fn(ValueId) -> &'b [Mag],
+        measured: Option<Vec<Mag>>,
+    ) -> Errors {
+        let n = self.graph.node(v).expect("bounds of leaves are given");
+        let x: Vec<Approx> = n.operands.iter().map(|&o| self.value(o, eps(o), centre)).collect();
+        let y = Approx { measured: measured.is_some(), ..self.value(v, &[], centre) };
+        let mut b = n.op.forward_bound(&x, &y);
+        b.local = measured.unwrap_or(b.local);
+        let peak = b.peak;
+        let undecided = n.op.undecided(&x, &y);
+        Errors { undecided, ..checked(Errors::of(b), peak, &self.exact.values[v.index()], centre) }
+    }
+
+    /// Bounds of what node v sends to each operand that is wanted; `eps` are those of its operands and its
+    /// own, `ybar` those of its cotangent. `measured` as for [`Evidence::forward`].
+    fn backward<'b>(
+        &'b self,
+        v: ValueId,
+        centre: Centre,
+        eps: impl Fn(ValueId) -> &'b [Mag],
+        ybar: &[Mag],
+        want: &[bool],
+        measured: Option<PerOperand<Vec<Mag>>>,
+    ) -> PerOperand<Errors> {
+        let n = self.graph.node(v).expect("leaves send nothing");
+        let x: Vec<Approx> = n.operands.iter().map(|&o| self.value(o, eps(o), centre)).collect();
+        let y = self.value(v, eps(v), centre);
+        let run = self.cotangents.total[v.index()].as_ref().expect("the run has a cotangent where bounds have one");
+        let spec = self.exact.cotangents[v.index()].as_deref().expect("and so has the spec");
+        let seen = measured.is_some();
+        let ybar = Approx { shape: &run.shape, run: &run.data, spec, eps: ybar, centre, measured: seen, gates: &[] };
+        let mut measured = measured.unwrap_or_default().into_iter();
+        let one = |b: Option<Bound>| {
+            let local = measured.next().flatten();
+            let mut b = b?;
+            b.local = local.unwrap_or(b.local);
+            let peak = b.peak;
+            Some(checked(Errors::of(b), peak, &[], centre))
+        };
+        n.op.vjp_bound(&x, &y, &ybar, want).into_iter().map(one).collect()
+    }
+
+    /// Bounds of the cotangent of v, from those of its contributions; and those, where there are several.
+    // an infinite bound goes on from here: a run whose sum overflows has no finite cotangent to hand down
+    fn total(&self, v: ValueId, centre: Centre, mut of: Vec<Errors>, add_bound: AddBound) -> (Errors, Vec<Errors>) {
+        let i = v.index();
+        let (sum, addends) = match of.len() {
+            1 => (of.swap_remove(0), Vec::new()),
+            _ => (add_bound(&self.cotangents.parts[i], &self.exact.parts[i], &of, centre), of),
+        };
+        (checked(sum, Mag::ZERO, self.exact.cotangents[i].as_deref().unwrap_or(&[]), centre), addends)
+    }
+}
+
 /// Bounds that say nothing, where a covered run might overflow.
 // |x_S| + eps ≤ largest finite, and every intermediate of any order as well
 fn checked(mut b: Errors, peak: Mag, spec: &[Interval], centre: Centre) -> Errors {
@@ -104,16 +165,6 @@ fn checked(mut b: Errors, peak: Mag, spec: &[Interval], centre: Centre) -> Error
 
 /// Error bounds of all values; `eps_in` bounds the leaves' own errors (usually none).
 pub fn eval(e: Evidence, centre: Centre, eps_in: impl Fn(ValueId) -> Mag) -> Vec<Errors> {
-    eval_with(e, centre, eps_in, None)
-}
-
-/// As [`eval`], with local errors that were measured instead of bounded (this run only).
-pub fn eval_with(
-    e: Evidence,
-    centre: Centre,
-    eps_in: impl Fn(ValueId) -> Mag,
-    measured: Option<&Measured>,
-) -> Vec<Errors> {
     let graph = e.graph;
     let mut errors: Vec<Errors> = Vec::with_capacity(graph.len());
     for (i, l) in graph.leaves().iter().enumerate() {
@@ -121,17 +172,9 @@ pub fn eval_with(
         let n = l.tensor.data.len();
         errors.push(Errors { eps: vec![eps; n], locals: vec![Mag::ZERO; n], carried: eps, ..Errors::default() });
     }
-    for (k, n) in graph.nodes().iter().enumerate() {
-        let v = graph.node_id(k);
-        let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, &errors[o.index()].eps, centre)).collect();
-        let y = Approx { measured: measured.is_some(), ..e.value(v, &[], centre) };
-        let mut b = n.op.forward_bound(&x, &y);
-        if let Some(m) = measured {
-            b.local = m.forward[k].clone();
-        }
-        let peak = b.peak;
-        let undecided = n.op.undecided(&x, &y);
-        errors.push(Errors { undecided, ..checked(Errors::of(b), peak, &e.exact.values[v.index()], centre) });
+    for k in 0..graph.nodes().len() {
+        let found = e.forward(graph.node_id(k), centre, |o| &errors[o.index()].eps, None);
+        errors.push(found);
     }
     errors
 }
@@ -162,66 +205,18 @@ pub fn backprop(
     centre: Centre,
     add_bound: AddBound,
 ) -> Backward {
-    backprop_with(e, forward, seeds, wanted, centre, add_bound, None)
-}
-
-/// As [`backprop`], with local errors that were measured instead of bounded (this run only).
-pub fn backprop_with(
-    e: Evidence,
-    forward: &[Errors],
-    seeds: &[Seed],
-    wanted: &[bool],
-    centre: Centre,
-    add_bound: AddBound,
-    measured: Option<&Measured>,
-) -> Backward {
     let mut parts: Vec<Vec<Errors>> = vec![Vec::new(); e.graph.len()];
     let walked = walk::down(
         e.graph,
         wanted,
         seeds.iter().map(|s| (s.value, Errors::none(s.cotangent.data.len()))).collect(),
-        |v, n, errors: &Errors, want| {
-            let x: Vec<Approx> = n.operands.iter().map(|&o| e.value(o, &forward[o.index()].eps, centre)).collect();
-            let y = e.value(v, &forward[v.index()].eps, centre);
-            let run = e.cotangents.total[v.index()].as_ref().expect("the run has a cotangent where bounds have one");
-            let spec = e.exact.cotangents[v.index()].as_deref().expect("and so has the spec");
-            let ybar = Approx {
-                shape: &run.shape,
-                run: &run.data,
-                spec,
-                eps: &errors.eps,
-                centre,
-                measured: measured.is_some(),
-                gates: &[],
-            };
-            let out = n.op.vjp_bound(&x, &y, &ybar, want);
-            Ok::<_, Infallible>(
-                out.into_iter()
-                    .enumerate()
-                    .map(|(operand, b)| {
-                        b.map(|mut b| {
-                            if let Some(m) = measured.and_then(|m| m.backward.get(&(v, operand))) {
-                                b.local = m.clone();
-                            }
-                            let peak = b.peak;
-                            checked(Errors::of(b), peak, &[], centre)
-                        })
-                    })
-                    .collect(),
-            )
+        |v, _, errors: &Errors, want| {
+            Ok::<_, Infallible>(e.backward(v, centre, |o| &forward[o.index()].eps, &errors.eps, want, None))
         },
-        // an infinite bound goes on from here: a run whose sum overflows has no finite cotangent to hand down
-        |v, mut contributions| {
-            let i = v.index();
-            let sum = match contributions.len() {
-                1 => contributions.swap_remove(0),
-                _ => {
-                    let sum = add_bound(&e.cotangents.parts[i], &e.exact.parts[i], &contributions, centre);
-                    parts[i] = contributions;
-                    sum
-                }
-            };
-            Ok(checked(sum, Mag::ZERO, e.exact.cotangents[i].as_deref().unwrap_or(&[]), centre))
+        |v, contributions| {
+            let (sum, addends) = e.total(v, centre, contributions, add_bound);
+            parts[v.index()] = addends;
+            Ok(sum)
         },
     );
     Backward { total: walked.unwrap_or_else(|e| match e {}), parts }

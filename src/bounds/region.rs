@@ -11,7 +11,7 @@
 //! infinite, as they are at a point.
 
 use super::{Backward, Errors, Evidence, add_bound, backprop, eval};
-use crate::ir::{Array, Tensor};
+use crate::ir::{Array, Tensor, ValueId};
 use crate::num::{Interval, Mag};
 use crate::ops::{Centre, RevGraph, UNKNOWN_GATE};
 use crate::runtime::Cotangents;
@@ -37,14 +37,16 @@ pub struct Region {
 /// Bounds over the box of this radius around the graph's inputs. A run at its centre lends its shapes.
 pub fn over(graph: &RevGraph, run: (&[Tensor], &Cotangents), seeds: &[Seed], wanted: &[bool], radius: Mag) -> Region {
     let values = scale::eval(graph, radius);
-    let (cotangents, parts) = scale::backprop_parts(graph, &values, seeds, wanted);
+    let mut parts: Vec<Vec<Vec<Interval>>> = vec![Vec::new(); graph.len()];
+    let keep = |v: ValueId, of: Vec<Array<Interval>>| parts[v.index()] = of.into_iter().map(|c| c.data).collect();
+    let cotangents = scale::backprop_leaving(graph, &values, seeds, wanted, keep, |_, range| range);
     let ranges = Exact {
         precision: 0,
         capped: false,
         undecided: 0,
         values: values.iter().map(|v| v.data.clone()).collect(),
         cotangents: cotangents.iter().map(|c| c.as_ref().map(|c| c.data.clone())).collect(),
-        parts: parts.into_iter().map(|p| p.into_iter().map(|c| c.data).collect()).collect(),
+        parts,
         gates: values.iter().map(|v| vec![UNKNOWN_GATE; v.data.len()]).collect(),
         kept: Vec::new(),
         gradients: Vec::new(),

@@ -95,6 +95,15 @@ pub fn each<T: Send>(data: &mut [T], grain: usize, body: impl Fn(usize, &mut T) 
     });
 }
 
+/// Of how many indices below n is `f` true?
+pub fn count(n: usize, grain: usize, f: impl Fn(usize) -> bool + Sync) -> usize {
+    let found = std::sync::atomic::AtomicUsize::new(0);
+    ranges(n, grain, &|range| {
+        found.fetch_add(range.filter(|&i| f(i)).count(), std::sync::atomic::Ordering::Relaxed);
+    });
+    found.into_inner()
+}
+
 /// Is `f` true of some index below n?
 pub fn any(n: usize, grain: usize, f: impl Fn(usize) -> bool + Sync) -> bool {
     let found = std::sync::atomic::AtomicBool::new(false);
@@ -122,6 +131,7 @@ mod tests {
                 each(&mut data, grain, |i, x| *x += i + 1);
                 chunks(&mut data, 3, grain, |c, part| part.iter_mut().for_each(|x| *x += 1000 * c));
                 assert_eq!(data, (0..n).map(|i| i + 1 + 1000 * (i / 3)).collect::<Vec<_>>());
+                assert_eq!(count(n, grain, |i| i % 3 == 1), n.saturating_sub(1).div_ceil(3));
                 assert_eq!(any(n, grain, |i| i + 1 == n), n > 0);
                 assert!(!any(n, grain, |i| i == n));
             }

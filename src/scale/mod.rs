@@ -4,8 +4,8 @@
 //! Reads graph and input only. With a region, every entry of an input may lie anywhere within ±R of
 //! its given value.
 
-use crate::ir::{Array, LeafKind, walk};
-use crate::num::{Interval, Mag, lemma};
+use crate::ir::{Array, LeafKind, Tensor, ValueId, walk};
+use crate::num::{Interval, Mag, lemma, parallel};
 use crate::ops::{RevGraph, RevNode, map};
 use crate::seed::Seed;
 use std::convert::Infallible;
@@ -29,23 +29,24 @@ pub fn backprop(
     seeds: &[Seed],
     wanted: &[bool],
 ) -> Vec<Option<Array<Interval>>> {
-    backprop_parts(graph, values, seeds, wanted).0
+    backprop_leaving(graph, values, seeds, wanted, |_, _| {}, |_, range| range)
 }
 
-/// Ranges of the cotangents, and of the contributions of each value that has more than one, in the order of
-/// their addition.
-pub fn backprop_parts(
+/// As [`backprop`]. `parts` gets the contributions of each value that has more than one, in the order of their
+/// addition; of a cotangent that no rule will ask for again only what `leave` makes of it stays.
+pub fn backprop_leaving<R>(
     graph: &RevGraph,
     values: &[Array<Interval>],
     seeds: &[Seed],
     wanted: &[bool],
-) -> (Vec<Option<Array<Interval>>>, Vec<Vec<Array<Interval>>>) {
+    mut parts: impl FnMut(ValueId, Vec<Array<Interval>>),
+    leave: impl FnMut(ValueId, Array<Interval>) -> R,
+) -> Vec<Option<R>> {
     let lift = |s: &Seed| {
         let data = s.cotangent.data.iter().map(|&x| Interval::point(f64::from(x))).collect();
         (s.value, Array::new(s.cotangent.shape.clone(), data))
     };
-    let mut parts: Vec<Vec<Array<Interval>>> = vec![Vec::new(); graph.len()];
-    let walked = walk::down(
+    let walked = walk::down_leaving(
         graph,
         wanted,
         seeds.iter().map(lift).collect(),
@@ -53,23 +54,22 @@ pub fn backprop_parts(
             let x: Vec<&Array<Interval>> = n.operands.iter().map(|o| &values[o.index()]).collect();
             Ok::<_, Infallible>(n.op.vjp_scale(&x, &values[v.index()], ybar, want))
         },
-        |v, contributions| {
-            let sum = total(&contributions);
-            if contributions.len() > 1 {
-                parts[v.index()] = contributions;
+        |v, mut contributions| {
+            if contributions.len() == 1 {
+                return Ok(contributions.swap_remove(0));
             }
+            let sum = total(&contributions);
+            parts(v, contributions);
             Ok(sum)
         },
+        leave,
     );
-    (walked.unwrap_or_else(|e| match e {}), parts)
+    walked.unwrap_or_else(|e| match e {})
 }
 
 /// Σ contributions in any order.
 fn total(contributions: &[Array<Interval>]) -> Array<Interval> {
     let first = &contributions[0];
-    if contributions.len() == 1 {
-        return first.clone();
-    }
     let data = map(first.data.len(), |i| {
         let sum = contributions.iter().fold(Interval::ZERO, |s, c| s.add(c.data[i]));
         let mags: Mag = contributions.iter().map(|c| c.data[i].mag()).sum();
@@ -78,7 +78,25 @@ fn total(contributions: &[Array<Interval>]) -> Array<Interval> {
     Array::new(first.shape.clone(), data)
 }
 
-/// The largest magnitude of a value.
-pub fn scale(x: &Array<Interval>) -> Mag {
-    x.data.iter().fold(Mag::ZERO, |m, i| m.max(i.mag()))
+/// What stays of the ranges of one table.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    /// The largest magnitude.
+    pub scale: Mag,
+    /// Entries of this run or of the spec that are outside: none, or a range is wrong.
+    pub outside: usize,
+}
+
+impl Figures {
+    /// Of ranges, for a run and the enclosures of the spec.
+    pub fn of(x: &Array<Interval>, run: &Tensor, spec: &[Interval]) -> Figures {
+        let outside = |i: usize| {
+            let (r, s) = (x.data[i], spec[i]);
+            !(r.contains(f64::from(run.data[i])) && r.lo <= s.hi && s.lo <= r.hi)
+        };
+        Figures {
+            scale: x.data.iter().fold(Mag::ZERO, |m, i| m.max(i.mag())),
+            outside: parallel::count(x.data.len(), 1 << 12, outside),
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use super::figures::{self, TensorFigures};
 use super::subject::{self, From, Subject};
 use super::{Failure, Loaded, Passes, Request, agreement, checks, passes};
+use crate::bounds::rungs::{LISTED, Ladder};
 use crate::certificate::policy::source_date;
 use crate::certificate::{
     Adversary, Assumption, Assurance, Bound, Bounds, Certificate, Check, Contribution, Elementary, Enclosure,
@@ -20,7 +21,6 @@ use crate::ir::ValueId;
 use crate::num::mag::max_of;
 use crate::num::{Mag, elementary, reduce};
 use crate::ops::{self, Op, RevGraph, SHARED, UNKNOWN_GATE};
-use crate::scale;
 use crate::spec::exact::PRECISION_CAP;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -287,7 +287,7 @@ impl GateTable {
             let known = || spec.iter().zip(&run).filter(|(s, _)| **s != UNKNOWN_GATE);
             per_node[id.index()] = Gates {
                 total: spec.len() as u64,
-                undecided: p.portable.forward[id.index()].undecided.len() as u64,
+                undecided: p.portable.forward[id.index()].undecided as u64,
                 differing: known().filter(|(s, r)| bare(**s) != bare(**r)).count() as u64,
                 ties: known().filter(|(s, _)| shared(**s)).count() as u64,
                 unresolved: spec.iter().filter(|g| **g == UNKNOWN_GATE).count() as u64,
@@ -370,7 +370,7 @@ fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, k: usize, subject: &
     let leaf = subject.leaf;
     let who = Identity::of(loaded, subject);
     let mut g = Gradient::new(&who.name, &who.layer, &who.op, &who.node, &run.shape, figures_of(&f));
-    let ladder = |l: &super::passes::Ladder| p.errors(l, subject).map_or(Mag::ZERO, |e| e.max());
+    let ladder = |l: &Ladder| p.bounds(l, subject).map_or(Mag::ZERO, |b| b.max);
     rung(&mut g, Rung::Portable, ladder(&p.portable), f.observed);
     rung(&mut g, Rung::Schedule, ladder(&p.schedule), f.observed);
     rung(&mut g, Rung::Run, ladder(&p.run), f.observed);
@@ -387,10 +387,9 @@ fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, k: usize, subject: &
         rung(&mut g, Rung::Literal, eps, figures::of_balls(&data, spec).observed);
     }
     g.bound(Rung::Direct, Mag::of(f.observed.hi()), Some(f.observed));
-    let range = |s: &super::passes::Scales| p.range(s, subject).map_or(Mag::ZERO, scale::scale);
-    g.scale = Num::new(range(&p.scales).get());
+    g.scale = Num::new(p.scale(&p.scales, subject).get());
     if let Some(over) = &p.region {
-        g.region_scale = Num::new(range(&over.scales).get());
+        g.region_scale = Num::new(p.scale(&over.scales, subject).get());
         g.region_tolerance = Some(RegionTolerance::new(ladder(&over.ladder), f.norm));
     }
     if let Some(a) = &p.adversary {
@@ -400,8 +399,8 @@ fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, k: usize, subject: &
     g.undecided_gates = leaf.map_or(0, |v| gates.downstream[v.index()]);
     g.worst = figures::worst_entry(&f, &run.shape, &run.data, spec);
     g.histogram = figures::histogram(&f);
-    if let Some(e) = p.errors(&p.schedule, subject) {
-        if let (Some(carried), Some(local)) = (Num::new(e.carried.get()), Num::new(e.local.get())) {
+    if let Some(b) = p.bounds(&p.schedule, subject) {
+        if let (Some(carried), Some(local)) = (Num::new(b.carried.get()), Num::new(b.local.get())) {
             g.terms = Some(Terms { rung: Rung::Schedule, carried, local });
         }
     }
@@ -496,8 +495,8 @@ fn forward_bounds(p: &Passes, v: ValueId, f: &TensorFigures) -> Bounds {
             b.set(rung, Bound::new(rung, abs, f.norm, Some(observed)));
         }
     };
-    set(Rung::Portable, p.portable.forward[i].max(), f.observed);
-    set(Rung::Schedule, p.schedule.forward[i].max(), f.observed);
+    set(Rung::Portable, p.portable.forward[i].max, f.observed);
+    set(Rung::Schedule, p.schedule.forward[i].max, f.observed);
     set(Rung::Direct, Mag::of(f.observed.hi()), f.observed);
     let reference = &p.reference.values[i].data;
     if reference.iter().all(|x| x.is_finite()) {
@@ -505,9 +504,6 @@ fn forward_bounds(p: &Passes, v: ValueId, f: &TensorFigures) -> Bounds {
     }
     b
 }
-
-/// Entries of undecided gates that are listed per layer.
-const LISTED_GATES: usize = 8;
 
 fn forward(loaded: &Loaded, p: &Passes, table: &GateTable) -> Vec<ForwardLayer> {
     let graph = &loaded.lowered.graph;
@@ -517,7 +513,7 @@ fn forward(loaded: &Loaded, p: &Passes, table: &GateTable) -> Vec<ForwardLayer> 
         let f = figures::of_intervals(&p.values[last.index()].data, &p.exact.values[last.index()]);
         let o = &graph.origins()[origin];
         let gates = nodes.iter().map(|&k| table.per_node[graph.node_id(k).index()]).fold(Gates::default(), add);
-        let undecided = nodes.iter().flat_map(|&k| undecided_gates(graph, p, k)).take(LISTED_GATES).collect();
+        let undecided = nodes.iter().flat_map(|&k| undecided_gates(graph, p, k)).take(LISTED).collect();
         Some(ForwardLayer {
             node: o.node.clone(),
             op: o.op.clone(),
@@ -559,7 +555,7 @@ fn undecided_gates(graph: &RevGraph, p: &Passes, k: usize) -> Vec<UndecidedGate>
     }
     let id = graph.node_id(k);
     let x = n.operands[0];
-    let one = |&i: &u32| {
+    let one = |&(i, bound): &(u32, Mag)| {
         let i = i as usize;
         let run = f64::from(p.values[x.index()].data[i]);
         let kink = near(run)?;
@@ -576,10 +572,10 @@ fn undecided_gates(graph: &RevGraph, p: &Passes, k: usize) -> Vec<UndecidedGate>
             runtime: Exact(Num::of(run)),
             spec: Enclosure::of(s.lo.max(-f64::MAX), s.hi.min(f64::MAX)),
             kink: Num::of(kink),
-            error: Num::new(p.portable.forward[x.index()].eps[i].get()),
+            error: Num::new(bound.get()),
         })
     };
-    p.portable.forward[id.index()].undecided.iter().take(LISTED_GATES).filter_map(one).collect()
+    p.portable.forward[id.index()].listed.iter().filter_map(one).collect()
 }
 
 fn output(graph: &RevGraph, p: &Passes, name: &str, v: ValueId, balls: &crate::ir::Array<crate::num::Ball>) -> Output {

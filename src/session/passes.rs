@@ -6,7 +6,8 @@ use super::subject::{From, Subject};
 use crate::adversary::{self, Adjoints, Strategy, play};
 use crate::bounds::literal::{self, ReferenceRun};
 use crate::bounds::region;
-use crate::bounds::{self, Backward, Errors, Evidence, add_bound, measured};
+use crate::bounds::rungs::{Figures, Ladder, rungs};
+use crate::bounds::{self, Backward, Errors, Evidence, add_bound};
 use crate::chain::budget::{Budget, budget};
 use crate::chain::columns::{AFFORDABLE, Chain, Reach, cost, sweep_work};
 use crate::chain::jet::{Jet, LANES};
@@ -26,30 +27,13 @@ use crate::spec::{Exact, Journal, exact_with};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Bounds of one rung, forward and backward.
-#[derive(Debug)]
-pub struct Ladder {
-    /// Per value.
-    pub forward: Vec<Errors>,
-    /// Per cotangent.
-    pub backward: Backward,
-}
-
-impl Ladder {
-    /// Forgets what only the chain asks for.
-    fn without_locals(&mut self) {
-        let all = self.forward.iter_mut().chain(self.backward.total.iter_mut().flatten());
-        all.chain(self.backward.parts.iter_mut().flatten()).for_each(|e| e.locals = Vec::new());
-    }
-}
-
-/// Ranges, forward and backward.
+/// Figures of ranges, forward and backward.
 #[derive(Debug)]
 pub struct Scales {
     /// Per value.
-    pub forward: Vec<Array<Interval>>,
+    pub forward: Vec<scale::Figures>,
     /// Per cotangent.
-    pub backward: Vec<Option<Array<Interval>>>,
+    pub backward: Vec<Option<scale::Figures>>,
 }
 
 /// The chain rungs and the error budget, as far as they were affordable.
@@ -203,30 +187,8 @@ impl Passes {
         }
 
         let evidence = Evidence { graph, values: &values, cotangents: &cotangents, exact: &found };
-        let ladder = |centre: Centre| {
-            let forward = bounds::eval(evidence, centre, |_| Mag::ZERO);
-            let backward = bounds::backprop(evidence, &forward, &seeds, &wanted, centre, add_bound);
-            let mut found = Ladder { forward, backward };
-            found.without_locals();
-            found
-        };
-        progress.pass("bounds of every run");
-        let portable = ladder(Centre::Spec);
-        progress.pass("bounds of this run");
-        let mut schedule = ladder(Centre::Run);
-        tighten(&mut schedule, &portable);
-        progress.pass("measured errors");
-        let measured = measured::measure(evidence, &seeds, &wanted);
-        let mut run = {
-            let forward = bounds::eval_with(evidence, Centre::Run, |_| Mag::ZERO, Some(&measured));
-            let backward =
-                bounds::backprop_with(evidence, &forward, &seeds, &wanted, Centre::Run, add_bound, Some(&measured));
-            let mut found = Ladder { forward, backward };
-            found.without_locals();
-            found
-        };
-        drop(measured);
-        tighten(&mut run, &schedule);
+        progress.pass("bounds and measured errors");
+        let [portable, schedule, run] = rungs(evidence, &seeds, &wanted);
         // the chain starts from the seeds: it says nothing of gradients that the file computes itself
         let derives = subjects.iter().any(|s| matches!(s.from, From::Cotangent(..)));
         let asked = match extras.chain {
@@ -245,24 +207,35 @@ impl Passes {
             ReferenceRun::unknown(graph)
         };
         progress.pass("scales");
+        let of_value = |i: usize, r: &Array<Interval>| scale::Figures::of(r, &values[i], &found.values[i]);
+        let of_cotangent = |i: usize, r: &Array<Interval>| {
+            let run = cotangents.total[i].as_ref().expect("the run has a cotangent where ranges have one");
+            scale::Figures::of(r, run, found.cotangents[i].as_deref().expect("and so has the spec"))
+        };
         let scales = {
-            let forward = scale::eval(graph, Mag::ZERO);
-            let backward = scale::backprop(graph, &forward, &seeds, &wanted);
+            let ranges = scale::eval(graph, Mag::ZERO);
+            let forward = ranges.iter().enumerate().map(|(i, r)| of_value(i, r)).collect();
+            let leave = |v: ValueId, r: Array<Interval>| of_cotangent(v.index(), &r);
+            let backward = scale::backprop_leaving(graph, &ranges, &seeds, &wanted, |_, _| {}, leave);
             Scales { forward, backward }
         };
         let region = extras.region.map(|radius| {
             progress.pass("bounds over the region");
             let r = region::over(graph, (&values, &cotangents), &seeds, &wanted, radius);
+            let forward = r.values.iter().enumerate().map(|(i, r)| of_value(i, r)).collect();
+            let backward = r.cotangents.iter().enumerate().map(|(i, r)| r.as_ref().map(|r| of_cotangent(i, r)));
             Region {
                 radius,
-                scales: Scales { forward: r.values, backward: r.cotangents },
-                ladder: Ladder { forward: r.forward, backward: r.backward },
+                scales: Scales { forward, backward: backward.collect() },
+                ladder: Ladder::of(evidence, &r.forward, &r.backward),
             }
         });
         let adversary = extras.adversary.map(|runs| {
             progress.pass("adversarial runs");
+            let forward = bounds::eval(evidence, Centre::Spec, |_| Mag::ZERO);
+            let backward = bounds::backprop(evidence, &forward, &seeds, &wanted, Centre::Spec, add_bound);
             let every = chain.exact.as_ref().and_then(|c| c.portable.as_ref()).map(Reach::errors);
-            adversarial(evidence, &seeds, &wanted, (&portable, every), &subjects, runs)
+            adversarial(evidence, &seeds, &wanted, ((forward, backward), every), &subjects, runs)
         });
         Ok(Passes {
             seeds,
@@ -288,10 +261,10 @@ impl Passes {
         s.run(&lowered.graph, lowered, &self.values, &self.cotangents)
     }
 
-    /// Errors of a subject on a rung; `None` where it is an exact zero.
-    pub fn errors<'a>(&self, ladder: &'a Ladder, s: &Subject) -> Option<&'a Errors> {
+    /// Bounds of a subject on a rung; `None` where it is an exact zero.
+    pub fn bounds<'a>(&self, ladder: &'a Ladder, s: &Subject) -> Option<&'a Figures> {
         match s.from {
-            From::Cotangent(_, v) => ladder.backward.total[v.index()].as_ref(),
+            From::Cotangent(_, v) => ladder.backward[v.index()].as_ref(),
             From::Output(_, v) => Some(&ladder.forward[v.index()]),
         }
     }
@@ -308,12 +281,13 @@ impl Passes {
         }
     }
 
-    /// Ranges of a subject's entries.
-    pub fn range<'a>(&self, scales: &'a Scales, s: &Subject) -> Option<&'a Array<Interval>> {
-        match s.from {
+    /// The largest magnitude of a subject; 0 where it is an exact zero.
+    pub fn scale(&self, scales: &Scales, s: &Subject) -> Mag {
+        let of = match s.from {
             From::Cotangent(_, v) => scales.backward[v.index()].as_ref(),
             From::Output(_, v) => Some(&scales.forward[v.index()]),
-        }
+        };
+        of.map_or(Mag::ZERO, |f| f.scale)
     }
 }
 
@@ -332,17 +306,6 @@ fn affordable(graph: &RevGraph, chain: ChainChoice) -> Result<(), Diagnostic> {
     limits::afford(&what, limits::of_passes(entries).saturating_add(sweep))
 }
 
-/// This run is one of every run: the smaller bound holds.
-fn tighten(schedule: &mut Ladder, portable: &Ladder) {
-    let min = |s: &mut Errors, p: &Errors| s.eps.iter_mut().zip(&p.eps).for_each(|(s, &p)| *s = s.min(p));
-    schedule.forward.iter_mut().zip(&portable.forward).for_each(|(s, p)| min(s, p));
-    for (s, p) in schedule.backward.total.iter_mut().zip(&portable.backward.total) {
-        if let (Some(s), Some(p)) = (s, p) {
-            min(s, p);
-        }
-    }
-}
-
 /// Seed of the adversary's choices: part of what makes a certificate reproducible.
 pub const ADVERSARY_SEED: u64 = 0xad5e;
 
@@ -353,13 +316,13 @@ fn adversarial(
     e: Evidence,
     seeds: &[Seed],
     wanted: &[bool],
-    (portable, chain): (&Ladder, Option<(Vec<Errors>, Backward)>),
+    (portable, chain): ((Vec<Errors>, Backward), Option<(Vec<Errors>, Backward)>),
     subjects: &[Subject],
     runs: usize,
 ) -> Adversary {
     let aim = |s: &Subject| {
         let From::Cotangent(_, v) = s.from else { return None };
-        let eps = portable.backward.total[v.index()].as_ref().map_or(&[][..], |b| &b.eps);
+        let eps = portable.1.total[v.index()].as_ref().map_or(&[][..], |b| &b.eps);
         let largest = (0..eps.len()).max_by(|&a, &b| eps[a].get().total_cmp(&eps[b].get()).then(b.cmp(&a)))?;
         Some((v, largest))
     };
@@ -387,7 +350,7 @@ fn adversarial(
             adjoints = Some((block, of));
             played
         };
-        let (entries, escapes) = played.escapes(e.exact, &portable.forward, &portable.backward);
+        let (entries, escapes) = played.escapes(e.exact, &portable.0, &portable.1);
         found.entries += entries;
         found.outside += escapes.len();
         if let Some((forward, backward)) = &chain {

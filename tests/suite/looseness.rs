@@ -2,7 +2,8 @@
 
 use crate::corpus;
 use certify::adversary::{Strategy, adjoints, play};
-use certify::bounds::{self, Evidence, add_bound, literal, measured};
+use certify::bounds::rungs::rungs;
+use certify::bounds::{self, Evidence, literal};
 use certify::chain::columns::Reach;
 use certify::chain::propagate::Table;
 use certify::chain::{Sources, exact_chain, probe};
@@ -209,17 +210,11 @@ fn composed_rungs_of_shallow_nets() {
     for name in ["mlp_ce", "mlp_mse"] {
         let Some(s) = Subject::fixture(name) else { return };
         let e = s.evidence();
-        let ladder = |centre: Centre, m: Option<&measured::Measured>| {
-            let forward = bounds::eval_with(e, centre, |_| Mag::ZERO, m);
-            bounds::backprop_with(e, &forward, &s.seeds, &s.wanted, centre, add_bound, m)
-        };
-        let m = measured::measure(e, &s.seeds, &s.wanted);
-        let run = ladder(Centre::Run, Some(&m));
-        let run = s.judge("run, composed", |v| run.total[v.index()].as_ref().map(|b| b.max().get()));
+        let [portable, _, run] = rungs(e, &s.seeds, &s.wanted);
+        let run = s.judge("run, composed", |v| run.backward[v.index()].as_ref().map(|b| b.max.get()));
         assert!(run.median <= 10.0, "{name}: run has median looseness {}", run.median);
 
-        let portable = ladder(Centre::Spec, None);
-        let of = |v: ValueId| portable.total[v.index()].as_ref().map(|b| b.max().get());
+        let of = |v: ValueId| portable.backward[v.index()].as_ref().map(|b| b.max.get());
         s.judge("portable, composed", of);
         let reference = literal::run(&s.graph, &s.seeds, &s.wanted);
         let literal = |v: ValueId| reference.cotangent_eps[v.index()].map(Mag::get);

@@ -6,6 +6,7 @@ use super::rng::Rng;
 use super::seeds;
 use super::values::narrow_within;
 use certify::adversary::{Strategy, adjoints, play};
+use certify::bounds::rungs::{Figures, Ladder, rungs};
 use certify::bounds::{self, Backward, Errors, Evidence, literal, region};
 use certify::chain::columns::Reach;
 use certify::chain::propagate::Table;
@@ -341,6 +342,23 @@ impl Tally {
         self.failures.extend(escapes.iter().map(|e| format!("{what}: {e:?}")));
     }
 
+    /// Rungs that were found together: `portable` is what it is alone, `schedule` no more than that and than it is
+    /// alone, `run` no more than `schedule`; all of them hold this run.
+    fn ladders(&mut self, [portable, schedule]: [&Ladder; 2], together: &[Ladder; 3]) {
+        let all =
+            |l: &Ladder| -> Vec<Figures> { l.forward.iter().chain(l.backward.iter().flatten()).cloned().collect() };
+        let (portable, schedule, [p, s, r]) = (all(portable), all(schedule), together.each_ref().map(all));
+        for (i, (portable, schedule)) in portable.iter().zip(&schedule).enumerate() {
+            let (p, s, r) = (&p[i], &s[i], &r[i]);
+            let ordered = p.max == portable.max && s.max <= portable.max && s.max <= schedule.max && r.max <= s.max;
+            if !ordered || p.outside + s.outside + r.outside > 0 || p.undecided != portable.undecided {
+                self.failures.push(format!(
+                    "table {i}: portable {portable:?}, schedule {schedule:?}, together {p:?} {s:?} {r:?}"
+                ));
+            }
+        }
+    }
+
     fn contains(&mut self, what: &str, scale: &Array<Interval>, run: &Array<f64>) {
         for (i, (s, &v)) in scale.data.iter().zip(&run.data).enumerate() {
             if v.is_finite() && !s.contains(v) {
@@ -404,6 +422,7 @@ fn check(seed: u64, tally: &mut Tally) -> Option<()> {
 
     let (forward, backward) = bound(Centre::Run, Mag::ZERO);
     tally.covers("schedule", &graph, &run, &found, &forward, &backward);
+    let alone = Ladder::of(evidence, &forward, &backward);
 
     let reference = literal::run(&graph, &seeds, &wanted);
     for (v, ball) in &found.kept {
@@ -417,6 +436,7 @@ fn check(seed: u64, tally: &mut Tally) -> Option<()> {
     }
 
     let (forward, backward) = bound(Centre::Spec, Mag::ZERO);
+    tally.ladders([&Ladder::of(evidence, &forward, &backward), &alone], &rungs(evidence, &seeds, &wanted));
     let mut rng = Rng::of("graph runs", seed);
     let mut runs = vec![run, textbook_run("reference", &graph, &seeds, &wanted, &Rounded::new(BINARY32), |v| *v, None)];
     for _ in 0..3 {
