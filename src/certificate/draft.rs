@@ -87,6 +87,7 @@ impl Gradient {
             tolerance: Tolerance::default(),
             detection: Detection::default(),
             correct_digits: Num::ZERO,
+            lost_entries: None,
             undecided_gates: 0,
             limit: Num::ZERO,
             margin: None,

@@ -472,6 +472,9 @@ pub struct Gradient {
     pub detection: Detection,
     /// −log10 of `observed_rel.hi`, rounded down to 0.1, from 0 (none) to 17 (17 or more, or exact).
     pub correct_digits: Num,
+    /// Entries that this run has wrong by more than twice their exact size, such as those whose exact value is 0
+    /// and the run's isn't: what they show is rounding error.
+    pub lost_entries: Option<u64>,
     /// Gates between the parameter and the seed that the `portable` rung cannot decide.
     pub undecided_gates: u64,
     /// Largest error allowed.

@@ -275,6 +275,12 @@ fn decide_gradient(g: &mut Gradient, policy: &Policy, largest: f64) {
     } else if g.correct_digits.get() < 1.0 {
         push_new(&mut g.warnings, "no correct digit: the error may exceed a tenth of ‖g‖∞".into());
     }
+    let entries: u64 = g.shape.iter().product();
+    // a few small ones among many are to be expected
+    if let Some(lost) = g.lost_entries.filter(|&n| n > entries / 100 && n < entries) {
+        let text = format!("{lost} of {entries} entries show rounding error only: it exceeds twice their exact size");
+        push_new(&mut g.warnings, text);
+    }
     if g.verdict == Status::Pass && g.correct_digits.get() < 1.0 && g.spec_norm.lo() < limits.floor * largest {
         push_new(
             &mut g.warnings,

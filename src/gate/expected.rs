@@ -307,10 +307,16 @@ fn gradient(
     g.budget = claimed.budget.clone();
     match (&derived, spec) {
         (Some(f), Some(spec)) => {
+            // entries that one precision can't tell may be counted or not
+            let fits = |n: &u64| (f.lost.0 as u64..=f.lost.1 as u64).contains(n);
+            g.lost_entries = Some(claimed.lost_entries.filter(fits).unwrap_or(f.lost.0 as u64));
             g.worst = worst(claimed, f, &run, spec, capped);
             g.histogram = histogram(claimed, f);
         }
-        _ => (g.worst, g.histogram) = (claimed.worst.clone(), claimed.histogram.clone()),
+        _ => {
+            g.lost_entries = claimed.lost_entries;
+            (g.worst, g.histogram) = (claimed.worst.clone(), claimed.histogram.clone());
+        }
     }
     g
 }

@@ -231,6 +231,10 @@ fn facts(g: &Gradient) -> Vec<Fact> {
         fact("… exactly", cell::interval(w.spec).text);
         fact("… error", format!("{} ulps", cell::upper(w.ulps).text));
     }
+    if let Some(n) = g.lost_entries.filter(|n| *n > 0) {
+        let of = cell::count(g.shape.iter().product());
+        fact("entries off by more than twice their exact size", format!("{} of {of}", cell::count(n)));
+    }
     if let Some(t) = &g.terms {
         let name = gradients::rung_name(t.rung);
         fact(&format!("carried ({name})"), cell::upper(t.carried).text);

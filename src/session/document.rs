@@ -397,6 +397,7 @@ fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, k: usize, subject: &
     }
     // gates between the parameter and the seed; those of a tensor that the graph computes are in its layers
     g.undecided_gates = leaf.map_or(0, |v| gates.downstream[v.index()]);
+    g.lost_entries = Some(f.lost.0 as u64);
     g.worst = figures::worst_entry(&f, &run.shape, &run.data, spec);
     g.histogram = figures::histogram(&f);
     if let Some(b) = p.bounds(&p.schedule, subject) {

@@ -18,6 +18,8 @@ pub struct TensorFigures {
     pub worst: usize,
     /// Per entry, an upper bound on the error.
     pub errors: Vec<f64>,
+    /// Entries that are off by more than twice their exact size: this many surely, and at most.
+    pub lost: (usize, usize),
 }
 
 /// The largest binary64 number stands for what no bound is known of.
@@ -32,6 +34,7 @@ fn collect(run: impl Iterator<Item = f64>, entries: impl Iterator<Item = ((f64, 
         observed: Enclosure::of(0.0, 0.0),
         worst: 0,
         errors: Vec::new(),
+        lost: (0, 0),
     };
     let (mut norm, mut error) = ((0.0f64, 0.0f64), (0.0f64, 0.0f64));
     for (i, (x, ((lo, hi), (near, far)))) in run.zip(entries).enumerate() {
@@ -41,6 +44,9 @@ fn collect(run: impl Iterator<Item = f64>, entries: impl Iterator<Item = ((f64, 
             f.worst = i;
         }
         error = (error.0.max(near), error.1.max(far.get()));
+        // twice a number is exact
+        f.lost.0 += usize::from(near > 2.0 * hi);
+        f.lost.1 += usize::from(far.get() > 2.0 * lo);
         f.errors.push(finite(far.get()));
     }
     f.norm = Enclosure::of(finite(norm.0), finite(norm.1));
