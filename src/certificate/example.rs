@@ -139,6 +139,7 @@ fn gradient(row: &Row, depth: usize) -> Gradient {
     let probes = Bound::new(Rung::Probabilistic, factor(1.8, 1.05), spec_norm, Some(observed));
     g.bounds.set(Rung::Probabilistic, probes.by_probes(0.999));
     g.scale = Num::new(norm * 3.0 * (1.0 + d));
+    g.lost_entries = Some((depth % 3) as u64);
     g.undecided_gates = (depth / 2 * 3) as u64;
     let at = norm * 0.61;
     g.worst = Some(WorstEntry {

@@ -18,6 +18,7 @@ use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::import::value::matches;
 use crate::import::{self, Cotangent, Inputs, Lowered, Objective, OnnxModel, Options, Preparation};
 use crate::num::{Mag, environment};
+use crate::runtime;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -218,8 +219,12 @@ pub fn certify(request: &Request, progress: &dyn Progress) -> Result<Outcome, Fa
     let loaded = load(request)?;
     let extras = Extras { chain: request.chain, region: request.region.map(Mag::of), adversary: request.adversary };
     let subjects = subject::of(&loaded, !request.outputs.is_empty())?;
+    passes::affordable(&loaded.lowered.graph, request.chain)?;
+    // before the tables of the passes are there: the other program needs memory of its own
+    progress.pass("another program's run");
+    let cross = cross_check(&loaded, &runtime::eval(&loaded.lowered.graph)?);
     let passes = Passes::run(&loaded.lowered, subjects, extras, request.resume.as_deref(), progress)?;
     progress.pass("certificate");
-    let certificate = document::certificate(request, &loaded, &passes)?;
+    let certificate = document::certificate(request, &loaded, &passes, cross)?;
     Ok(Outcome { certificate, dump: dump::files(&loaded.lowered, &passes) })
 }

@@ -138,7 +138,7 @@ pub struct Adversary {
 }
 
 impl Passes {
-    /// Runs them.
+    /// Runs them, on a graph that is [`affordable`].
     pub fn run(
         lowered: &Lowered,
         subjects: Vec<Subject>,
@@ -148,7 +148,6 @@ impl Passes {
     ) -> Result<Passes, Diagnostics> {
         let graph = &lowered.graph;
         graph.check().unwrap_or_else(|e| panic!("link invariant: {e}"));
-        affordable(graph, extras.chain)?;
         let seeds: Vec<Seed> = lowered
             .seeds
             .iter()
@@ -292,7 +291,7 @@ impl Passes {
 }
 
 /// Refuses a graph that the passes couldn't hold, before they begin.
-fn affordable(graph: &RevGraph, chain: ChainChoice) -> Result<(), Diagnostic> {
+pub(super) fn affordable(graph: &RevGraph, chain: ChainChoice) -> Result<(), Diagnostic> {
     let entries: u64 = (0..graph.len()).map(|v| elements(graph.shape(ValueId(v as u32))) as u64).sum();
     // a sweep holds what moves of the nodes' values
     let (sweep, with) = match chain {
