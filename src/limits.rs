@@ -58,9 +58,10 @@ pub fn parse(text: &str) -> Result<u64, String> {
 
 /// Bytes of the tables alone that are there together after the exact pass, of a graph whose values have so
 /// many entries together. The exact pass may need more for a while: what fits is never refused.
-// An entry has a value and a cotangent; each has: binary32 4, an enclosure 16, two rungs of 8.
+// An entry has a value and a cotangent; each has: binary32 4, an enclosure 16. Bounds of values on three rungs of 8
+// are there until the way down is over.
 pub fn of_passes(entries: u64) -> u64 {
-    entries.saturating_mul(2 * (4 + 16 + 2 * 8))
+    entries.saturating_mul(2 * (4 + 16) + 3 * 8)
 }
 
 /// Bytes of a graph whose values have so many entries: a binary32 number, and a place in an index table.
