@@ -99,3 +99,55 @@ fn charge_zero_additions(graph: &RevGraph, readers: &[usize], v: ValueId, mut x:
     x.data.iter_mut().for_each(|t| t.eps += charge);
     x
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{Leaf, LeafKind};
+    use crate::ops::{Add, Builder, Mul};
+
+    #[test]
+    fn silent_nodes_are_charged_half_an_ulp_of_the_largest_entry() {
+        let mut b = Builder::new();
+        let mut leaf = |kind, data: &[f32]| {
+            b.leaf(Leaf { name: "leaf".into(), kind, tensor: Tensor::new(vec![2], data.to_vec()) })
+        };
+        let (p, c) = (leaf(LeafKind::Parameter, &[1.5, 2.0]), leaf(LeafKind::Constant, &[0.5, 0.25]));
+        let scaled = b.node(Mul, &[p, c]).unwrap();
+        let square = b.node(Mul, &[scaled, scaled]).unwrap();
+        let sum = b.node(Add, &[square, scaled]).unwrap();
+        let (g, id) = b.finish();
+        let readers = readers(&g, &g.differentiated(&[]));
+        // a node that reads a value twice is one reader; constants are sent nothing
+        assert_eq!(readers, [1, 0, 2, 1, 0]);
+        let charged = |v: ValueId, silent: usize| {
+            let tracked = |value: f64, eps: f64| Tracked { value, eps: Mag::of(eps) };
+            let x = Array::new(vec![2], vec![tracked(1.5, 0.125), tracked(-3.0, 0.25)]);
+            let y = charge_zero_additions(&g, &readers, id(v), x);
+            for (t, (value, eps)) in y.data.iter().zip([(1.5, 0.125), (-3.0, 0.25)]) {
+                // û(3) = 2^−23
+                let formula = eps + silent as f64 * 2f64.powi(-23);
+                let near = t.eps.get() >= formula && t.eps.get() <= formula * (1.0 + 1e-15);
+                assert!(t.value == value && near, "{v:?}: {t:?} for {formula:e}");
+            }
+        };
+        // of the three nodes two send p nothing; both later ones read `scaled`, and the last one reads `square`
+        charged(p, 2);
+        charged(c, 3);
+        charged(scaled, 0);
+        charged(square, 0);
+        charged(sum, 0);
+    }
+
+    #[test]
+    fn one_bound_a_tensor_and_none_of_what_is_not_finite() {
+        let x = Array::new(
+            vec![3],
+            [(1.0, 0.5), (2.0, 2.0), (0.0, 0.25)].map(|(value, e)| Tracked { value, eps: Mag::of(e) }).to_vec(),
+        );
+        assert!(collapse(x.clone()).data.iter().all(|t| t.eps == Mag::of(2.0)));
+        let mut beyond = x;
+        beyond.data[2].value = f64::INFINITY;
+        assert!(collapse(beyond).data.iter().all(|t| !t.eps.is_finite()));
+    }
+}

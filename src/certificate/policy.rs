@@ -238,6 +238,25 @@ mod tests {
     }
 
     #[test]
+    fn days_follow_each_other() {
+        let mut last = String::new();
+        // from 1970 to 2105, over a year without a leap day
+        for k in 0..49_500u64 {
+            let day = day_of(k * 86_400 + 43_200);
+            assert!(is_day(&day) && day > last, "{day} after {last}");
+            // all days of a month that are days of the calendar come
+            if let Some(d) = last.get(8..10).filter(|_| last[..7] == day[..7]) {
+                assert_eq!(d.parse::<u32>().unwrap() + 1, day[8..10].parse::<u32>().unwrap());
+            } else if !last.is_empty() {
+                let after = format!("{}{:02}", &last[..8], last[8..10].parse::<u32>().unwrap() + 1);
+                assert!(day.ends_with("-01") && !is_day(&after), "{day} after {last}");
+            }
+            last = day;
+        }
+        assert!(last.starts_with("2105"), "{last}");
+    }
+
+    #[test]
     fn later_rules_replace_what_earlier_ones_said() {
         let rule = |pattern: &str, rel: Option<f64>, abs: Option<f64>| LimitRule {
             pattern: pattern.into(),

@@ -171,6 +171,59 @@ fn defaults_that_accept_an_all_zero_gradient_are_blind() {
     assert!(d.limit.get() >= c.gradients[0].limit.get() + 1e-7);
     // assert_close: atol + rtol·‖g‖∞ + observed = 1e-5 + 1.3e-6 + 1e-7.
     assert!((d.defaults[0].limit.get() - 1.14e-5).abs() < 1e-12);
+    // of a gradient of norm 4: both parts added, or the larger of both
+    let c = decided(&[(point(4.0), point(0.0)), (point(0.25), point(0.0))]);
+    let limits = |i: usize| c.gradients[i].detection.defaults.iter().map(|d| d.limit.get()).collect::<Vec<_>>();
+    for (found, formula) in limits(0).iter().zip([1e-5 + 5.2e-6, 1e-2, 4e-5]) {
+        assert!(*found >= formula * (1.0 - 1e-15) && *found <= formula * (1.0 + 1e-12), "{found:e} {formula:e}");
+    }
+    for (found, formula) in limits(1).iter().zip([1e-5 + 3.25e-7, 2.5e-3, 1e-5]) {
+        assert!(*found >= formula * (1.0 - 1e-15) && *found <= formula * (1.0 + 1e-12), "{found:e} {formula:e}");
+    }
+}
+
+#[test]
+fn the_files_gradients_are_judged_by_a_limit_of_their_own() {
+    let mut c = example::not_certified();
+    let n = c.agreement.len();
+    let line = |c: &Certificate| c.checklist.iter().find(|i| i.id == "agreement").unwrap().clone();
+    assert_eq!(line(&c).evidence, format!("{} of {n} agree, 1 differ, 0 undecided", n - 1));
+    assert_eq!(line(&c).status, Status::Fail);
+    // 2^−16 · max(‖g‖∞, floor · the largest)
+    let most = c.agreement.iter().map(|a| a.derived_norm.lo()).fold(0.0, f64::max);
+    assert!(c.agreement.iter().any(|a| a.derived_norm.lo() < 1e-4 * most), "one is below the floor");
+    for a in &c.agreement {
+        let formula = a.derived_norm.lo().max(1e-4 * most) / 65536.0;
+        assert!((a.limit.get() - formula).abs() <= 1e-15 * formula, "{:e} {formula:e}", a.limit.get());
+    }
+    // at twice and at half its limit, and around it
+    let limit = c.agreement[2].limit.get();
+    for (difference, status) in [
+        (Enclosure::of(0.0, limit / 2.0), Status::Pass),
+        (Enclosure::of(limit / 2.0, limit * 2.0), Status::Undecided),
+        (Enclosure::of(limit * 2.0, limit * 3.0), Status::Fail),
+    ] {
+        c.agreement[2].difference = difference;
+        c.decide(Limits::default()).unwrap();
+        assert_eq!((c.agreement[2].verdict, line(&c).status), (status, status));
+    }
+}
+
+#[test]
+fn the_rule_says_what_the_policy_adds() {
+    let text = |p: &Policy| {
+        let mut c = example::certified();
+        c.decide_by(p).unwrap();
+        c.decision_rule.text
+    };
+    let plain = Policy::default();
+    assert!(!text(&plain).contains("rules of the policy") && !text(&plain).contains("waiver"));
+    let rule = LimitRule { pattern: "*".into(), max_rel: Some(Num::of(0.5)), ..LimitRule::default() };
+    let ruled = Policy { rules: vec![rule], ..Policy::default() };
+    assert!(text(&ruled).contains("rules of the policy") && !text(&ruled).contains("waiver"));
+    let waiver = Waiver { pattern: "x".into(), reason: "known".into(), expires: "2030-01-01".into() };
+    let waived = Policy { waivers: vec![waiver], today: Some("2026-01-01".into()), ..Policy::default() };
+    assert!(text(&waived).contains("waiver") && !text(&waived).contains("rules of the policy"));
 }
 
 #[test]

@@ -508,8 +508,10 @@ mod tests {
         assert!(!b.quotient(&x, &ball(0.0, 0.0), 0.0).rad.is_finite());
         // r·sup 1/(2√x)
         is("√x", b.apply(Elementary::Sqrt, &x).rad, 0.25 * 0.5 / 1.25f64.sqrt());
-        let own = b.apply(Elementary::Sqrt, &ball(1.5, 0.0)).rad.get();
-        assert!(own > 0.0 && own < 1e-18, "a unit in the last of 64 bits: {own:e}");
+        // a unit in the last of 64 bits, and nothing where the result is exact
+        let own = b.apply(Elementary::Sqrt, &ball(1.5, 0.0)).rad.get() / 2f64.powi(-63);
+        assert!((1.0..1.0 + 1e-15).contains(&own), "{own}");
+        assert_eq!(b.apply(Elementary::Sqrt, &ball(2.25, 0.0)).rad, Mag::ZERO);
         // √ of a ball that reaches 0: r/√floor
         let near = b.root(&ball(0.25, 0.5), 0.25);
         is("√x over a floor", near.rad, 0.5 / 0.5);
@@ -538,6 +540,16 @@ mod tests {
             assert!(lo <= (d - all).max(0.0) && lo >= (d - all).max(0.0) - slack - 1e-15, "{mid} {a}: {lo}");
             assert!(hi.get() >= d + all && hi.get() <= d + all + slack + 1e-15, "{mid} {a}: {hi:?}");
         }
+        // a midpoint between binary64 numbers: 2^20 + 2^−34 is a little nearer to 2^20 + 1 than 2^20 is
+        let between = Ball { mid: Float::with_val(64, 1u32 << 20) + 2f64.powi(-34), rad: Mag::ZERO };
+        let a = f64::from(1u32 << 20) + 1.0;
+        let (lo, hi) = between.distance(a);
+        assert!(lo <= 1.0 - 2f64.powi(-34) && lo >= 1.0 - 2f64.powi(-30) && hi.get() >= 1.0, "{lo} {hi:?}");
+        // no distance at all is seen as well as the midpoint's bits allow, with 64 more
+        let (lo, hi) = ball(1.0, 0.0).distance(1.0);
+        assert!(lo == 0.0 && hi.get() <= 2f64.powi(-120), "{hi:?}");
+        let (lo, hi) = ball(1.0, 0.0).gap(&ball(1.0, 0.0));
+        assert!(lo == 0.0 && hi.get() <= 2f64.powi(-120), "{hi:?}");
         let (lo, hi) = ball(-3.0, 0.5).mags();
         assert!(lo <= 2.5 && lo >= 2.5 - 2e-15 && hi >= 3.5 && hi <= 3.5 + 2e-15);
         is("mag", ball(-3.0, 0.5).mag(), 3.5);
@@ -550,6 +562,9 @@ mod tests {
         let hull = ball(1.0, 0.125).hull(&ball(2.0, 0.25), 64);
         let (low, high) = (hull.mid.to_f64() - hull.rad.get(), hull.mid.to_f64() + hull.rad.get());
         assert!(low <= 0.875 && high >= 2.25 && hull.rad.get() <= 2.0, "{hull:?}");
+        // |b − m| ≤ 1, |b| ≤ 4, |m| ≤ 2 as powers of two; with 8 bits what is rounded shows
+        is("a hull", ball(1.0, 0.125).hull(&ball(2.0, 0.25), 8).rad, 1.0 + (4.0 + 2.0) / 256.0 + 0.25);
+        is("a hull, the other way", ball(2.0, 0.25).hull(&ball(1.0, 0.5), 8).rad, 1.0 + (2.0 + 2.0) / 256.0 + 0.5);
         let same = ball(1.0, 0.0);
         assert_eq!(same.hull(&same, 64).rad, Mag::ZERO);
     }

@@ -74,6 +74,59 @@ mod tests {
     use super::*;
     use rug::Float;
 
+    /// A bound is its formula in 200 bits, up to what binary64 rounds.
+    fn is(what: &str, bound: Mag, formula: Float) {
+        let excess = Float::with_val(200, bound.get() - &formula);
+        let small = Float::with_val(200, &formula * 2e-15);
+        assert!(excess >= 0 && excess <= small, "{what}: {:e} for {:e}", bound.get(), formula.to_f64());
+    }
+
+    #[test]
+    fn lemmas_are_the_written_formulas() {
+        let real = |x: f64| Float::with_val(200, x);
+        let (u, half_eta) = (real(1.0) >> 24, real(1.0) >> 150);
+        let growth_of = |h: usize| {
+            let hu = real(h as f64) * &u;
+            real(1.0) * &hu + Float::with_val(200, &hu * &hu)
+        };
+        let sizes = [1e-45, 3e-41, 0.75, 1e30];
+        for x in sizes {
+            let m = Mag::of(x);
+            is("a rounding", rounding(m), real(x) * &u + &half_eta);
+            is("of a result", rounding_of_result(x as f32), real(f64::from(x as f32)) * &u + &half_eta);
+            for k in [1usize, 3, 200] {
+                for gain in [0.0, 7.0, 1e20] {
+                    let underflow = real(k as f64) * &half_eta * (1.0 + real(gain)) * 1.001;
+                    is("in a row", monomial(k, m, Mag::of(gain)), growth_of(k) * x + underflow);
+                }
+            }
+        }
+        // terms enough for the products of small quantities to show
+        for n in [1usize, 2, 3, 1000, 1 << 20, 1 << 23] {
+            let nu = real(n as f64) * &u;
+            for x in sizes {
+                let total = Mag::of(x);
+                is("a sum", sum_any_order(n, total), real((n - 1) as f64) * &u * x);
+                let underflow = real(n as f64) * &half_eta * (1.0 + real(1.0) * &nu);
+                is("a dot product", dot_any_order(n, total), real(1.0) * &nu * x + underflow);
+                is("a tree", tree(n, total), growth_of(n) * x);
+                let underflow = real(n as f64) * &half_eta * (1.0 + growth_of(n));
+                is("a dot product on a tree", dot_tree(n, n, total), growth_of(n) * x + underflow);
+            }
+        }
+        for nothing in [
+            rounding(Mag::ZERO),
+            monomial(3, Mag::ZERO, Mag::ONE),
+            sum_any_order(1, Mag::ONE),
+            dot_any_order(5, Mag::ZERO),
+            dot_tree(3, 5, Mag::ZERO),
+            tree(0, Mag::ONE),
+        ] {
+            assert_eq!(nothing, Mag::ZERO);
+        }
+        assert!(growth(1 << 23).is_finite() && !growth((1 << 24) + 1).is_finite());
+    }
+
     #[test]
     fn growth_is_an_upper_bound() {
         for h in [0usize, 1, 2, 64, 1000, 1 << 20] {

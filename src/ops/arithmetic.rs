@@ -362,3 +362,31 @@ impl RevNode for Div {
         vec![wanted[0].then(|| zip(ybar, x[1], |g, b| rounded(g.div(*b)))), wanted[1].then(denominator)]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gains_and_peaks_of_a_division_are_the_written_formulas() {
+        let is = |what: &str, m: Mag, formula: f64| {
+            let near = m.get() >= formula * (1.0 - 1e-15) && m.get() <= formula * (1.0 + 1e-14);
+            assert!(near, "{what}: {:e} for {formula:e}", m.get());
+        };
+        let (g, p, b) = (1.5, 0.625, 3.0);
+        // |b| of ordinary size, b² a subnormal number, b² that may vanish
+        for below in [2.0f64, 0.25, 1e-3] {
+            let (i, s) = (1.0 / below, 1.0 / (below * below));
+            let gain = g + p + g * p + i + (g + p) * i + g * p * i + s;
+            is("the gain", underflow_gain(Mag::of(g), Mag::of(p), below), gain);
+            let peak = g * p + (g + p) * i + s + b * b;
+            is("the peak", divisor_peak(Mag::of(g), Mag::of(p), Mag::of(b), below), peak);
+        }
+        let below = 2f64.powi(-66);
+        is("a subnormal square", underflow_gain(Mag::of(g), Mag::of(p), below), 2.0 * g * p * below.powi(-4));
+        let ordinary = 2f64.powi(-62);
+        is("an ordinary square", underflow_gain(Mag::of(g), Mag::of(p), ordinary), ordinary.powi(-2));
+        assert!(!underflow_gain(Mag::of(g), Mag::of(p), 2f64.powi(-76)).is_finite());
+        assert!(!underflow_gain(Mag::of(g), Mag::of(p), 0.0).is_finite());
+    }
+}

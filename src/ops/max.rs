@@ -213,3 +213,57 @@ impl RevNode for Max {
         vec![Some(Array::new(x[0].shape.clone(), flat_rows(ybar.data.len(), row)))]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: Max = Max { ties: Ties::First };
+
+    #[test]
+    fn gates_name_the_first_winner_and_whether_it_shares_its_place() {
+        let x = Tensor::new(vec![3, 3], vec![1.0, 3.0, 2.0, 5.0, -1.0, 5.0, -2.0, -3.0, -4.0]);
+        assert_eq!(MAX.run_gates(&x), [1, SHARED, 0]);
+        let balls = Balls::new(64);
+        let ball = |m: f32, rad: f64| Ball { rad: Mag::of(rad), ..Ball::exact(f64::from(m)) };
+        let all = |rad: f64| Array::new(x.shape.clone(), x.data.iter().map(|&m| ball(m, rad)).collect());
+        assert_eq!(MAX.gates(&balls, &all(0.0)), [1, SHARED, 0]);
+        // known to a quarter: equal ones can't be told apart; to a half and more, neighbours can't either
+        assert_eq!(MAX.gates(&balls, &all(0.25)), [1, UNKNOWN_GATE, 0]);
+        assert_eq!(MAX.gates(&balls, &all(0.625)), [UNKNOWN_GATE; 3]);
+    }
+
+    /// This run's row, enclosures of the spec's, and whether both route alike.
+    fn routed(ties: Ties, centre: crate::ops::Centre, run: &[f32], eps: f64, gate: u32) -> (Vec<usize>, bool) {
+        let (shape, gates) = ([1, run.len()], [gate]);
+        let spec: Vec<Interval> = run.iter().map(|&v| Interval::point(f64::from(v)).widen(Mag::of(eps))).collect();
+        let eps = vec![Mag::of(eps); run.len()];
+        let x = Approx { shape: &shape, run, spec: &spec, eps: &eps, centre, measured: false, gates: &[] };
+        let y = Approx { shape: &[1], run: &[0.0], spec: &[Interval::ZERO], gates: &gates, ..x };
+        let max = Max { ties };
+        let found = max.outcome(&x, &y, 0);
+        assert_eq!(max.undecided(&x, &y), if found.1 { vec![] } else { vec![0] });
+        found
+    }
+
+    #[test]
+    fn a_route_is_agreed_where_one_may_win_or_both_winners_are_known() {
+        use crate::ops::Centre::{Run, Spec};
+        let (far, near) = ([1.0, 3.0, 2.0], [1.0, 3.0, 2.875]);
+        for centre in [Run, Spec] {
+            assert_eq!(routed(Ties::First, centre, &far, 0.125, UNKNOWN_GATE), (vec![1], true));
+            // equal but exact: everybody sees the same
+            assert_eq!(routed(Ties::Split, centre, &[3.0, 1.0, 3.0], 0.0, UNKNOWN_GATE), (vec![0, 2], true));
+            assert_eq!(routed(Ties::First, centre, &near, 0.125, UNKNOWN_GATE), (vec![1, 2], false));
+        }
+        // this run's winner is the spec's, or isn't; of every run nothing is known
+        assert_eq!(routed(Ties::First, Run, &near, 0.125, 1), (vec![1, 2], true));
+        assert_eq!(routed(Ties::First, Run, &near, 0.125, 2), (vec![1, 2], false));
+        assert_eq!(routed(Ties::First, Spec, &near, 0.125, 1), (vec![1, 2], false));
+        // shared places: the first one is who it is, equal parts may be of more or fewer
+        assert_eq!(routed(Ties::First, Run, &near, 0.125, 1 | SHARED), (vec![1, 2], true));
+        assert_eq!(routed(Ties::Split, Run, &near, 0.125, 1 | SHARED), (vec![1, 2], false));
+        assert_eq!(routed(Ties::Split, Run, &near, 0.125, 1), (vec![1, 2], true));
+        assert_eq!(routed(Ties::Split, Run, &[1.0, 3.0, 3.0], 0.125, 1), (vec![1, 2], false));
+    }
+}

@@ -267,3 +267,109 @@ fn once(
         gradients,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{Leaf, LeafKind, Tensor};
+    use crate::num::Elementary;
+    use crate::ops::{Add, Builder, Div, MatMul, Mul, Smooth, Sub};
+
+    fn leaf(b: &mut Builder, kind: LeafKind, shape: &[usize], data: &[f32]) -> ValueId {
+        b.leaf(Leaf { name: "leaf".into(), kind, tensor: Tensor::new(shape.to_vec(), data.to_vec()) })
+    }
+
+    fn ones(v: ValueId, shape: &[usize]) -> Seed {
+        Seed { value: v, cotangent: Tensor::filled(shape, 1.0) }
+    }
+
+    /// Nearly all of 1.
+    const NEAR: f32 = 1.0 - f32::EPSILON / 2.0;
+
+    /// `divisions` by 1 after `cancellations` of x ↦ x − part·x, of two entries.
+    fn chain(divisions: usize, cancellations: usize, part: [f32; 2]) -> (RevGraph, Vec<Seed>) {
+        let mut b = Builder::new();
+        let p = leaf(&mut b, LeafKind::Parameter, &[2], &[3.0, -0.5]);
+        let one = leaf(&mut b, LeafKind::Constant, &[2], &[1.0; 2]);
+        let near = leaf(&mut b, LeafKind::Constant, &[2], &part);
+        let mut x = p;
+        for _ in 0..cancellations {
+            let (whole, part) = (b.node(Mul, &[x, one]).unwrap(), b.node(Mul, &[x, near]).unwrap());
+            x = b.node(Sub, &[whole, part]).unwrap();
+        }
+        for _ in 0..divisions {
+            x = b.node(Div, &[x, one]).unwrap();
+        }
+        let (g, id) = b.finish();
+        let seeds = vec![ones(id(x), &[2])];
+        (g, seeds)
+    }
+
+    fn first(divisions: usize, cancellations: usize) -> u32 {
+        let (g, seeds) = chain(divisions, cancellations, [NEAR; 2]);
+        first_precision(&g, &seeds, &g.differentiated(&[]))
+    }
+
+    #[test]
+    fn the_first_precision_is_twelve_bits_an_operation_that_grows_or_what_is_seen_to_grow() {
+        // 24 + 20 + 20 + 12 each, in limbs, two at least
+        let by_depth = [0, 1, 5, 6, 10, 11, 16].map(|d| first(d, 0));
+        assert_eq!(by_depth, [128, 128, 128, 192, 192, 256, 256]);
+        // 17 ask for more than 256: then the growth is looked at, and there is hardly any
+        assert_eq!(first(17, 0), 128);
+        // three cancellations of 24 bits and more
+        assert_eq!(first(17, 3), 192);
+        assert_eq!(first(17, 6), 256);
+    }
+
+    #[test]
+    fn growth_is_the_error_of_the_worst_gradient_in_units_of_its_largest_entry() {
+        let growth = |d, c| {
+            let (g, seeds) = chain(d, c, [NEAR, 0.5]);
+            grown(&g, &seeds, &g.differentiated(&[]))
+        };
+        // k divisions by 1: error k of 1
+        assert_eq!(growth(16, 0), Some(4));
+        assert_eq!(growth(17, 0), Some(5));
+        assert_eq!(growth(0, 0), Some(0), "no rounding at all");
+        // entry 0: 2^−24 left of 1, with errors of 1 and near 1 and the sum's; entry 1, the largest: 1/2, with 1 + 1/2 + 1/2
+        assert_eq!(growth(0, 1), Some(2));
+    }
+
+    #[test]
+    fn the_ends_have_a_quarter_of_the_bits() {
+        let last = [64, 128, 192, 512, 600, 1024, 1088, 4096].map(last_precision);
+        assert_eq!(last, [64, 128, 128, 128, 192, 256, 320, 1024]);
+    }
+
+    #[test]
+    fn what_rules_read_again_keeps_its_bits() {
+        let mut b = Builder::new();
+        let p = leaf(&mut b, LeafKind::Parameter, &[2, 2], &[0.5, 0.25, -0.75, 1.0]);
+        let q = leaf(&mut b, LeafKind::Parameter, &[2, 2], &[1.5, 0.125, 0.75, -1.0]);
+        let r = leaf(&mut b, LeafKind::Parameter, &[2, 2], &[0.5, 2.0, -0.25, 1.25]);
+        let product = MatMul { trans_a: false, trans_b: false };
+        let e = b.node(Smooth(Elementary::Exp), &[p]).unwrap();
+        let scaled = b.node(Mul, &[e, q]).unwrap();
+        let by_leaf = b.node(product, &[scaled, r]).unwrap();
+        let both = b.node(product, &[by_leaf, scaled]).unwrap();
+        let shifted = b.node(Add, &[both, both]).unwrap();
+        let last = b.node(product, &[shifted, r]).unwrap();
+        let (g, id) = b.finish();
+        let (p, q, r, by_leaf, last) = (id(p), id(q), id(r), id(by_leaf), id(last));
+        let wanted = g.differentiated(&[]);
+        let names: Vec<usize> = (0..g.len()).filter(|&v| needed(&g, &wanted)[v]).collect();
+        // operands and results of exp and of products entry by entry; the factor of a contraction whose other one
+        // goes on: not what only sums, or a leaf's contraction, read
+        assert_eq!(names, [p, q, r, id(e), id(scaled), by_leaf].map(ValueId::index));
+        let seeds = [ones(last, &[2, 2])];
+        let found = exact(&g, &seeds, &wanted, &[], &[p, q, r], 512, |_| true);
+        let width = |k: usize| {
+            let x = found.gradients[k].1.as_ref().expect("a gradient");
+            x.data.iter().map(|b| b.rad.get()).fold(0.0, f64::max).log2()
+        };
+        // r is the end of a contraction's way; the others are reached through exp and products entry by entry
+        assert!(width(0) < -480.0 && width(1) < -480.0, "{} {}", width(0), width(1));
+        assert!(width(2) < -110.0 && width(2) > -140.0, "{}", width(2));
+    }
+}

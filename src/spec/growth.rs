@@ -160,3 +160,83 @@ impl Arith for Growth {
         xs.iter().enumerate().map(|(i, x)| if gets(i, x) { some } else { none }).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Grown = Grown { value: 1.5, error: 0.75 };
+    const B: Grown = Grown { value: -2.5, error: 3.0 };
+    const C: Grown = Grown { value: 0.25, error: 0.0 };
+
+    /// A value and its error, to the last bits of binary64.
+    fn is(what: &str, g: Grown, value: f64, error: f64) {
+        let near = |x: f64, y: f64| (x - y).abs() <= 1e-14 * y.abs();
+        assert!(near(g.value, value) && near(g.error, error), "{what}: {g:?} for {value} and {error}");
+    }
+
+    #[test]
+    fn errors_are_the_derivatives_times_those_of_the_operands_and_the_size_of_the_result() {
+        let g = Growth;
+        is("a constant", g.constant(-3.0), -3.0, 0.0);
+        is("−x", g.neg(&B), 2.5, 3.0);
+        is("x + y", g.add(&A, &B), -1.0, 0.75 + 3.0 + 1.0);
+        is("x − y", g.sub(&A, &B), 4.0, 0.75 + 3.0 + 4.0);
+        is("xy", g.mul(&A, &B), -3.75, 1.5 * 3.0 + 0.75 * 2.5 + 3.75);
+        // (e_x + |x/y|·e_y)/|y|
+        is("x/y", g.quotient(&A, &B, 0.0), -0.6, (0.75 + 0.6 * 3.0) / 2.5 + 0.6);
+        is("a share", g.share(&A, &B), -0.6, (0.75 + 0.6 * 3.0) / 2.5 + 0.6);
+        // e/(2√x); nothing of nothing, even at 0
+        let root = 1.5f64.sqrt();
+        is("√x", g.root(&A, 0.0), root, 0.75 / (2.0 * root) + root);
+        is("√0", g.root(&g.constant(0.0), 0.0), 0.0, 0.0);
+        is("exp", g.apply(Elementary::Exp, &A), 1.5f64.exp(), 1.5f64.exp() * 1.75);
+        is("exp of a constant", g.apply(Elementary::Exp, &C), 0.25f64.exp(), 0.25f64.exp());
+        // every partial sum is rounded
+        is("a sum", g.sum([A, B, C].iter()), -0.75, 0.75 + 3.0 + 1.5 + 1.0 + 0.75);
+        let both = 1.5 * 3.0 + 0.75 * 2.5 + 0.25 * 3.0;
+        is("a dot product", g.dot([(&A, &B), (&C, &B)].into_iter(), None), -4.375, both + 4.375);
+        is("with a bias", g.dot([(&A, &B), (&C, &B)].into_iter(), Some(&A)), -2.875, both + 0.75 + 2.875);
+    }
+
+    #[test]
+    fn large_products_are_dot_products() {
+        let (m, n, k) = (5, 4, 6);
+        let make = |len: usize, s: f64| -> Vec<Grown> {
+            (0..len).map(|i| Grown { value: ((i as f64 + s) * 1.7).sin(), error: i as f64 / 8.0 + s }).collect()
+        };
+        let (a, b, c) = (make(m * k, 0.5), make(k * n, 2.0), make(m * n, 1.0));
+        // an entry that isn't there is 0
+        let left = |i: usize, l: usize| (i != 3 || l != 2).then(|| &a[i * k + l]);
+        let right = |l: usize, j: usize| Some(&b[l * n + j]);
+        for with in [false, true] {
+            let bias = |i: usize, j: usize| with.then(|| &c[i * n + j]);
+            let all = Growth.products((m, n, k), left, right, bias);
+            for (at, found) in all.iter().enumerate() {
+                let (i, j) = (at / n, at % n);
+                let terms = (0..k).filter_map(|l| Some((left(i, l)?, right(l, j)?)));
+                let one = Growth.dot(terms, bias(i, j));
+                let near = |x: f64, y: f64| (x - y).abs() <= 1e-13 * (1.0 + y.abs());
+                assert!(near(found.value, one.value) && near(found.error, one.error), "{i} {j}: {found:?} for {one:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn gates_follow_the_value() {
+        let g = Growth;
+        let p = Pieces { kinks: vec![0.0], slopes: vec![-0.5, 3.0], offsets: vec![1.0, 1.0], left_closed: vec![true] };
+        is("right of a kink", g.piece_value(&p, &A), 5.5, 3.0 * 0.75);
+        is("left of it", g.piece_value(&p, &B), 2.25, 0.5 * 3.0);
+        is("the slope", g.piece_slope(&p, &B, &A), -0.75, 0.5 * 0.75);
+        is("steps", g.step(Steps::Floor, &A), 1.0, 0.0);
+        is("the largest", g.max(&[C, A, B]), 1.5, 0.75);
+        let all = |xs: &[Grown], ties| -> Vec<(f64, f64)> {
+            g.max_vjp(xs, ties, &B).iter().map(|g| (g.value, g.error)).collect()
+        };
+        let (none, whole, half) = ((0.0, 0.0), (-2.5, 3.0), (-1.25, 1.5));
+        assert_eq!(all(&[C, A, B, A], Ties::First), [none, whole, none, none]);
+        assert_eq!(all(&[C, A, B, A], Ties::Split), [none, half, none, half]);
+        assert_eq!(all(&[C, A, B], Ties::Split), [none, whole, none]);
+    }
+}

@@ -369,6 +369,20 @@ mod tests {
     }
 
     #[test]
+    fn steps_of_another_precision_are_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("j");
+        assert_eq!(three(&path), 3);
+        let mut j = Journal::with(&path, &[7; DIGEST]).unwrap();
+        let mut computed = false;
+        j.step(&Balls::new(192), || {
+            computed = true;
+            made(0)
+        });
+        assert!(computed && j.steps_read() == 0);
+    }
+
+    #[test]
     fn other_files_are_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("model.onnx");

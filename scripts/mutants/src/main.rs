@@ -125,6 +125,13 @@ impl<'ast> Visit<'ast> for Finder<'_> {
     fn visit_item_const(&mut self, _: &'ast syn::ItemConst) {}
     fn visit_attribute(&mut self, _: &'ast syn::Attribute) {}
 
+    // how much is reserved changes no result
+    fn visit_expr_call(&mut self, e: &'ast syn::ExprCall) {
+        if !matches!(&*e.func, Expr::Path(p) if p.path.segments.last().is_some_and(|s| s.ident == "with_capacity")) {
+            visit::visit_expr_call(self, e);
+        }
+    }
+
     fn visit_expr(&mut self, e: &'ast Expr) {
         match e {
             Expr::Binary(b) => {
@@ -162,15 +169,24 @@ impl<'ast> Visit<'ast> for Finder<'_> {
             },
             Expr::Lit(l) => match &l.lit {
                 Lit::Int(_) => self.site(e.span(), "n + 1 for n", "crate::mutant::more(#, ", ")"),
-                Lit::Float(_) => self.site(e.span(), "x/2 for x", "crate::mutant::half(#, ", ")"),
+                Lit::Float(_) if !is_zero(e) => self.site(e.span(), "x/2 for x", "crate::mutant::half(#, ", ")"),
                 _ => {}
             },
-            Expr::MethodCall(m) if m.method == "max" && m.args.len() == 1 => {
+            Expr::MethodCall(m) if m.method == "max" && m.args.len() == 1 && !is_zero(&m.args[0]) => {
                 self.site(m.args[0].span(), "max: argument dropped", "crate::mutant::zero(#, ", ")");
             }
             _ => {}
         }
         visit::visit_expr(self, e);
+    }
+}
+
+/// A zero that is written as one: half of it, or nothing in its place, is the same program.
+fn is_zero(e: &Expr) -> bool {
+    match e {
+        Expr::Lit(l) => matches!(&l.lit, Lit::Float(x) if x.base10_parse::<f64>().is_ok_and(|x| x == 0.0)),
+        Expr::Path(p) => p.path.segments.last().is_some_and(|s| s.ident == "ZERO"),
+        _ => false,
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! Whether the formulas are right is shown elsewhere: by proofs in the rules' heads, the laws and small formats.
 
+mod contraction;
 mod normalize;
 mod piecewise;
 mod real;
