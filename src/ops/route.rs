@@ -50,6 +50,14 @@ fn winner(row: &[f32]) -> usize {
     (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best })
 }
 
+/// The winner of a row whose route is agreed: this run's, or, where no run is looked at, the first of those that
+/// may win.
+// agreed about every run: one may win, or all that may are exact and therefore equal
+fn agreed(x: &Approx, r: usize, open: &[usize]) -> usize {
+    let n = x.row_len();
+    if x.run_only() { winner(&x.run[r * n..(r + 1) * n]) } else { open[0] }
+}
+
 impl Route {
     /// The first winner of each row as the enclosures show it.
     pub(crate) fn gates(&self, balls: &Balls, x: &Array<Ball>) -> Vec<u32> {
@@ -118,9 +126,7 @@ impl RevNode for Route {
         let row = |r: usize| {
             let mut out = vec![Mag::ZERO; n];
             match MAX.outcome(&x[0], y, r) {
-                // one candidate, or exact rows: the run's winner is everybody's
-                (open, true) if open.len() == 1 => out[open[0]] = g.eps[r],
-                (_, true) => out[winner(&x[0].run[r * n..(r + 1) * n])] = g.eps[r],
+                (open, true) => out[agreed(&x[0], r, &open)] = g.eps[r],
                 (open, false) => open.iter().for_each(|&i| out[i] = g.mag(r) + g.eps[r]),
             }
             out
@@ -133,8 +139,7 @@ impl RevNode for Route {
         let row = |r: usize| {
             let at = |i: usize| r * n + i;
             match MAX.outcome(&x[0], y, r) {
-                (open, true) if open.len() == 1 => ybar.eps[at(open[0])],
-                (_, true) => ybar.eps[at(winner(&x[0].run[r * n..(r + 1) * n]))],
+                (open, true) => ybar.eps[at(agreed(&x[0], r, &open))],
                 // |ȳ_i − ȳ_j| of two different winners, each within its error
                 (open, false) => {
                     let most = open.iter().fold(Mag::ZERO, |m, &i| m.max(ybar.mag(at(i)) + ybar.eps[at(i)]));
