@@ -266,4 +266,42 @@ mod tests {
         assert_eq!(routed(Ties::Split, Run, &near, 0.125, 1), (vec![1, 2], true));
         assert_eq!(routed(Ties::Split, Run, &[1.0, 3.0, 3.0], 0.125, 1), (vec![1, 2], false));
     }
+
+    /// Carried and local errors of a row's cotangent: ȳ = 1.5, off by 1/4 at most.
+    fn cotangent(ties: Ties, centre: crate::ops::Centre, run: &[f32], eps: f64) -> Vec<(f64, f64)> {
+        let shape = [1, run.len()];
+        let spec: Vec<Interval> = run.iter().map(|&v| Interval::point(f64::from(v)).widen(Mag::of(eps))).collect();
+        let eps = vec![Mag::of(eps); run.len()];
+        let x = Approx { shape: &shape, run, spec: &spec, eps: &eps, centre, measured: false, gates: &[] };
+        let y = Approx { shape: &[1], run: &[0.0], spec: &[Interval::ZERO], gates: &[UNKNOWN_GATE], ..x };
+        let bar = Approx { run: &[1.5], spec: &[Interval::point(1.5)], eps: &[Mag::power_of_two(-2)], gates: &[], ..y };
+        let b = Max { ties }.vjp_bound(&[x], &y, &bar, &[true]).swap_remove(0).expect("asked for");
+        b.carried.iter().zip(&b.local).map(|(c, l)| (c.get(), l.get())).collect()
+    }
+
+    #[test]
+    fn errors_of_cotangents_are_the_written_formulas() {
+        use crate::ops::Centre::{Run, Spec};
+        let (u, half_eta) = (2f64.powi(-24), 2f64.powi(-150));
+        let near = |x: f64, y: f64| x >= y && x <= y * (1.0 + 1e-14);
+        let none = (0.0, 0.0);
+        // |ȳ| of covered runs
+        for (centre, most) in [(Run, 1.5), (Spec, 1.75)] {
+            // ȳ to the winner, unrounded
+            assert_eq!(cotangent(Ties::First, centre, &[1.0, 3.0, 2.0], 0.125), [none, (0.25, 0.0), none]);
+            let one = &cotangent(Ties::Split, centre, &[1.0, 3.0, 2.0], 0.125);
+            assert!(near(one[1].0, 0.25) && one[1].1 == 0.0 && one[0] == none && one[2] == none, "{one:?}");
+            assert_eq!(cotangent(Ties::First, centre, &[3.0, 1.0, 3.0], 0.0), [(0.25, 0.0), none, none]);
+            // ȳ/2 to both, in two roundings: e/2, ((1+u)² − 1)·|ȳ|/2 + 2·(η/2)
+            let half = &cotangent(Ties::Split, centre, &[3.0, 1.0, 3.0], 0.0);
+            let local = (2.0 * u + 4.0 * u * u) * most / 2.0 + 2.0 * half_eta * 1.001;
+            assert!(near(half[0].0, 0.125) && near(half[0].1, local) && half[0] == half[2], "{half:?}");
+            assert_eq!(half[1], none);
+            // nobody knows who wins: |ȳ| + e to each that may, and a rounding
+            let open = &cotangent(Ties::First, centre, &[1.0, 3.0, 2.875], 0.125);
+            let local = u * most + half_eta;
+            assert!(near(open[1].0, 1.75) && near(open[1].1, local) && open[1] == open[2], "{open:?}");
+            assert_eq!(open[0], none);
+        }
+    }
 }
