@@ -187,15 +187,15 @@ pub struct HostTensor {
     pub data: Data,
 }
 
-/// Number of elements of a shape, or `None` when it exceeds [`MAX_ELEMENTS`], or the shape [`MAX_RANK`].
+/// Number of elements of a shape, or `None` when the product of its sizes, those that are 0 left out, exceeds
+/// [`MAX_ELEMENTS`], or the shape [`MAX_RANK`].
+// no part of a shape wraps around where it is multiplied, an empty tensor's neither
 pub fn elements(shape: &[usize]) -> Option<usize> {
     if shape.len() > MAX_RANK {
         return None;
     }
-    if shape.contains(&0) {
-        return Some(0);
-    }
-    shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_ELEMENTS)
+    let product = shape.iter().filter(|&&d| d > 0).try_fold(1usize, |n, &d| n.checked_mul(d));
+    product.filter(|&n| n <= MAX_ELEMENTS).map(|n| if shape.contains(&0) { 0 } else { n })
 }
 
 impl HostTensor {
@@ -307,7 +307,8 @@ pub fn too_large(shape: &[usize]) -> String {
     if shape.len() > MAX_RANK {
         return format!("a shape of {} dimensions, where {MAX_RANK} are the most", shape.len());
     }
-    format!("shape {shape:?} has more than {MAX_ELEMENTS} elements, the most that one tensor may have here")
+    let empty = if shape.contains(&0) { " but for the size 0" } else { "" };
+    format!("shape {shape:?} has more than {MAX_ELEMENTS} elements{empty}, the most that one tensor may have here")
 }
 
 /// A `u64` as `i64`, refused above 2^63 − 1.
@@ -337,6 +338,8 @@ mod tests {
         assert_eq!(err, "8 bytes of data where shape [3] of FLOAT needs 12");
         assert!(HostTensor::from_bytes(DType::F32, vec![usize::MAX, 2], &[0; 8], false).is_err());
         assert!(HostTensor::from_bytes(DType::U64, vec![1], &[255; 8], false).unwrap_err().contains("UINT64"));
-        assert_eq!(elements(&[usize::MAX, 0, usize::MAX]), Some(0));
+        assert_eq!((elements(&[7, 0, 9]), elements(&[])), (Some(0), Some(1)));
+        // sizes beside a 0 are multiplied as well, where parts of the shape are
+        assert_eq!(elements(&[usize::MAX, 0, usize::MAX]), None);
     }
 }

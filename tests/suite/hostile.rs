@@ -116,7 +116,8 @@ fn sizes_that_overflow_or_are_negative_are_told() {
         m.encode_to_vec()
     };
     refuses(&sized(&[1 << 62, 1 << 62]), &["error[E002]", "more than 2147483648 elements"]);
-    refuses(&sized(&[i64::MAX, 2, 0]), &["error[E002]", "elements in float_data"]);
+    refuses(&sized(&[i64::MAX, 2, 0]), &["error[E002]", "more than 2147483648 elements but for the size 0"]);
+    refuses(&sized(&[1 << 20, 2, 0]), &["error[E002]", "2 elements in float_data"]);
     refuses(&sized(&[-2]), &["error[E002]", "negative size -2"]);
     refuses(&sized(&[3]), &["2 elements in float_data where shape [3] needs 3"]);
     let declared = |d: &[Result<i64, &str>]| {

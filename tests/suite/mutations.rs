@@ -1,7 +1,8 @@
 //! A quick fuzzer: good files with bytes or numbers changed. Whatever comes of them is a result or a
 //! diagnosis, soon, and never a panic. `fuzz/` holds the same for longer runs, guided by coverage.
 //!
-//! `CERTIFY_CASES=k` tries k times as many, `CERTIFY_SEED=n` one alone.
+//! `CERTIFY_CASES=k` tries k times as many, `CERTIFY_SEED=n` one alone. What either has found stands, as small as
+//! it got, in `tests/data/found`, and is tried every time.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -182,6 +183,24 @@ fn run(model: &[u8], folder: &Path) -> Option<()> {
     Some(())
 }
 
+/// Reads and renders a certificate; its digest may be wrong, and its report must come nevertheless.
+fn render(b: &[u8]) -> bool {
+    let Some(c) = std::str::from_utf8(b).ok().and_then(|t| Certificate::from_json(t).ok()) else { return false };
+    let _ = c.sealed();
+    !certify::report::render(&c).is_empty()
+}
+
+fn policy(b: &[u8]) -> bool {
+    std::str::from_utf8(b).is_ok_and(|t| gate::policy::parse(t, "fuzzed").is_ok())
+}
+
+/// Gradients in a safetensors file.
+fn gradients(b: &[u8], dir: &Path) -> bool {
+    let file = dir.join("g.safetensors");
+    fs::write(&file, b).expect("written");
+    gate::tensors::read(&file, &[]).is_ok()
+}
+
 /// Longer than this is a hang, on a busy machine too.
 const SOON: Duration = Duration::from_secs(20);
 
@@ -262,11 +281,7 @@ fn changed_arrays_are_read_or_refused() {
         (PathBuf::from("safetensors"), bytes(r, whole))
     };
     let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join("g.safetensors");
-    survive("safetensors", 400, tensors, |b, _| {
-        fs::write(&file, b).expect("written");
-        gate::tensors::read(&file, &[]).is_ok()
-    });
+    survive("safetensors", 400, tensors, |b, _| gradients(b, dir.path()));
 }
 
 #[test]
@@ -279,20 +294,36 @@ fn changed_documents_are_read_or_refused() {
         let whole = fs::read(&from).expect("read");
         (from, bytes(r, whole))
     };
-    survive("certificate", 150, mutant, |b, _| {
-        let Ok(text) = std::str::from_utf8(b) else { return false };
-        match Certificate::from_json(text) {
-            Ok(c) => {
-                // its digest may be wrong, and its report must come nevertheless
-                let _ = c.sealed();
-                !certify::report::render(&c).is_empty()
-            }
-            Err(_) => false,
+    survive("certificate", 150, mutant, |b, _| render(b));
+    let template =
+        |r: &mut Random| (PathBuf::from("policy"), bytes(r, gate::policy::TEMPLATE.replace("#: ", "").into_bytes()));
+    survive("policy", 400, template, |b, _| policy(b));
+}
+
+#[test]
+fn found_files_are_read_or_refused() {
+    let found = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/found");
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut tried = 0;
+    for kind in fs::read_dir(&found).expect("files that were found").flatten() {
+        let name = kind.file_name().to_string_lossy().into_owned();
+        for file in fs::read_dir(kind.path()).expect("a folder of files").flatten() {
+            let (b, path) = (fs::read(file.path()).expect("read"), file.path());
+            let begun = Instant::now();
+            // a panic fails the test, and its message stands above
+            let good = match name.as_str() {
+                "model" => run(&b, dir.path()).is_some(),
+                "npz" => npz::read(&b, "found").is_ok() | npy::read(&b).is_ok(),
+                "safetensors" => gradients(&b, dir.path()),
+                "checkpoint" => import::checkpoint::read(&b).is_ok(),
+                "certificate" => render(&b),
+                "policy" => policy(&b),
+                _ => panic!("\"{name}\" is no kind of file"),
+            };
+            println!("{}: {}", path.display(), if good { "good" } else { "refused" });
+            assert!(begun.elapsed() < SOON, "{}: takes too long", path.display());
+            tried += 1;
         }
-    });
-    let policy =
-        |r: &mut Random| (PathBuf::from("policy"), bytes(r, gate::policy::TEMPLATE.replace("# ", "").into_bytes()));
-    survive("policy", 400, policy, |b, _| {
-        std::str::from_utf8(b).is_ok_and(|t| gate::policy::parse(t, "fuzzed").is_ok())
-    });
+    }
+    assert!(tried > 0);
 }
