@@ -256,3 +256,63 @@ pub fn add_bound(run: &[Tensor], spec: &[Vec<Interval>], errors: &[Errors], cent
     });
     Errors::of(Bound::of_pairs(pairs))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors(eps: &[f64]) -> Errors {
+        let eps: Vec<Mag> = eps.iter().map(|&e| Mag::of(e)).collect();
+        Errors { local: max_of(&eps), locals: eps.clone(), eps, ..Errors::default() }
+    }
+
+    #[test]
+    fn a_run_that_may_overflow_is_bounded_by_nothing() {
+        let most = largest();
+        let spec = [Interval::new(-2.0, 1.0), Interval::point(most / 2.0)];
+        let finite = |peak: f64, eps: &[f64], centre| {
+            let b = checked(errors(eps), Mag::of(peak), &spec, centre);
+            let all = [&b.eps[..], &b.locals[..], &[b.local]].concat();
+            assert!(all.iter().all(|m| m.is_finite()) || all.iter().all(|m| !m.is_finite()));
+            all[0].is_finite()
+        };
+        assert!(finite(1.0, &[1.0, 1.0], Centre::Spec) && finite(most, &[1.0, most / 4.0], Centre::Spec));
+        // an intermediate, a result, and a result only with its error
+        assert!(!finite(most * 1.01, &[0.0, 0.0], Centre::Spec));
+        assert!(!finite(1.0, &[0.0, most * 0.51], Centre::Spec));
+        assert!(!finite(1.0, &[most, 0.0], Centre::Spec));
+        // this run was seen not to overflow
+        assert!(finite(most * 1.01, &[0.0, most * 0.51], Centre::Run));
+    }
+
+    #[test]
+    fn accumulation_adds_errors_and_a_rounding_for_each_partial_sum() {
+        let run = [[1.5, 0.0, 2.0], [-0.25, 3.0, 0.0], [4.0, -1.0, 1.0]].map(|x| Tensor::new(vec![3], x.to_vec()));
+        let spec: Vec<Vec<Interval>> =
+            run.iter().map(|t| t.data.iter().map(|&v| Interval::point(f64::from(v))).collect()).collect();
+        let parts = [errors(&[0.125, 0.0, 0.0]), errors(&[0.5, 0.25, 0.0]), errors(&[0.25, 0.0, 0.0])];
+        let near = |x: Mag, y: f64| x.get() >= y && x.get() <= y * (1.0 + 1e-14);
+        let unit = 2f64.powi(-24);
+        let here = add_bound(&run, &spec, &parts, Centre::Run);
+        // u·(|1.25| + |5.25|); adding to 0 and of 0 rounds nothing
+        let locals = [unit * (1.25 + 5.25), unit * 2.0, unit * 3.0];
+        let carried = [0.875, 0.25, 0.0];
+        for i in 0..3 {
+            assert!(near(here.locals[i], locals[i]), "{i}: {:?}", here.locals);
+            assert!(near(here.eps[i], carried[i] + locals[i]), "{i}: {:?}", here.eps);
+        }
+        let every = add_bound(&run, &spec, &parts, Centre::Spec);
+        // (m − 1)·u·Σ(|c| + e), of those that aren't 0
+        let locals = [2.0 * unit * (5.75 + 0.875), unit * (4.0 + 0.25), unit * 3.0];
+        for i in 0..3 {
+            assert!(near(every.locals[i], locals[i]), "{i}: {:?}", every.locals);
+            assert!(near(every.eps[i], carried[i] + locals[i]), "{i}: {:?}", every.eps);
+        }
+        // a sum that overflows in some order
+        let huge = Tensor::new(vec![1], vec![2e38]);
+        let ranges = vec![vec![Interval::point(2e38)]; 2];
+        let none = [errors(&[0.0]), errors(&[0.0])];
+        let every = add_bound(&[huge.clone(), huge], &ranges, &none, Centre::Spec);
+        assert!(!every.locals[0].is_finite() && !every.eps[0].is_finite());
+    }
+}

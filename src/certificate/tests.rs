@@ -56,6 +56,19 @@ fn limits_take_the_lower_norm_and_the_floor() {
 }
 
 #[test]
+fn a_gradient_without_a_correct_digit_is_called_out() {
+    let errors = [(0.2, true), (0.11, true), (0.09, false), (0.0, false)];
+    for (error, called) in errors {
+        let c = decided(&[(point(1.0), point(error))]);
+        let found = c.gradients[0].warnings.iter().any(|w| w.starts_with("no correct digit"));
+        assert_eq!(found, called, "{error}: {:?}", c.gradients[0].warnings);
+    }
+    // the summary's digits are the fewest of all gradients above the floor, the largest or not
+    let c = decided(&[(point(1.0), point(1e-6)), (point(0.01), point(1e-6)), (point(1e-5), point(1e-6))]);
+    assert_eq!(c.summary.min_correct_digits.unwrap().get(), 4.0 - 0.1);
+}
+
+#[test]
 fn exact_zeros_are_called_out() {
     let c =
         decided(&[(point(1.0), point(0.0)), (Enclosure::ZERO, point(1e-9)), (Enclosure::of(0.0, 1e-30), point(1e-9))]);

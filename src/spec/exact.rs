@@ -343,6 +343,20 @@ mod tests {
     }
 
     #[test]
+    fn precision_doubles_until_all_is_decided_or_the_cap_is_reached() {
+        let (g, seeds) = chain(1, 0, [NEAR; 2]);
+        let wanted = g.differentiated(&[]);
+        let mut asked = Vec::new();
+        let found = exact(&g, &seeds, &wanted, &[], &[], 192, |e| {
+            asked.push(e.precision);
+            e.precision >= 700
+        });
+        assert_eq!((asked, found.precision, found.capped), (vec![192, 384, 768], 768, false));
+        let never = exact(&g, &seeds, &wanted, &[], &[], 1100, |_| false);
+        assert_eq!((never.precision, never.capped), (PRECISION_CAP, true));
+    }
+
+    #[test]
     fn what_rules_read_again_keeps_its_bits() {
         let mut b = Builder::new();
         let p = leaf(&mut b, LeafKind::Parameter, &[2, 2], &[0.5, 0.25, -0.75, 1.0]);

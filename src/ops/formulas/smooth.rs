@@ -204,8 +204,9 @@ fn arguments(f: Elementary) -> Vec<Vec<f32>> {
     match f {
         Log | Sqrt | Pow(_) => vec![vec![0.5, 1.25, 40.0], vec![1e-3, 2.0, 7e4]],
         Asin | Acos | Atanh => vec![vec![0.5, -0.25, 0.0], vec![0.875, -0.96875, 0.125]],
-        Acosh => vec![vec![1.5, 2.0, 40.0], vec![1.0625, 2e19, 1e9]],
-        Atan | Asinh => vec![vec![0.5, -0.25, 3.0], vec![-1e-3, 2e19, 1.8e19]],
+        // squares below 0.99 of the largest number, between that and it, and beyond
+        Acosh => vec![vec![1.5, 2.0, 40.0], vec![1.0625, 2e19, 1e9], vec![1.84e19, 1.8e19, 2.0]],
+        Atan | Asinh => vec![vec![0.5, -0.25, 3.0], vec![-1e-3, 2e19, 1.8e19], vec![1.84e19, 2.0, -1.84e19]],
         Sin | Cos | Tan => vec![vec![0.5, -0.25, 1.0], vec![-1.25, 0.0, 4.0]],
         _ => vec![vec![0.5, -0.25, 1.5], vec![-3.0, 0.0, 5.0], vec![-9.0, -70.0, 30.0]],
     }
