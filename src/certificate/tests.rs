@@ -69,6 +69,23 @@ fn a_gradient_without_a_correct_digit_is_called_out() {
 }
 
 #[test]
+fn what_passes_by_the_floor_alone_is_called_out() {
+    let lenient = Limits { max_rel: 0.5, ..Limits::default() };
+    let mut c = decided(&[(point(1.0), point(0.2)), (point(1e-6), point(4e-7))]);
+    c.decide(lenient).unwrap();
+    let below = |i: usize| c.gradients[i].warnings.iter().any(|w| w.starts_with("below the floor"));
+    assert!(c.gradients.iter().all(|g| g.verdict == Status::Pass) && !below(0) && below(1));
+}
+
+#[test]
+fn the_rounding_model_states_the_units_of_binary32() {
+    let m = RoundingModel::default();
+    let unit = f64::from(f32::EPSILON) / 2.0;
+    assert_eq!((m.precision_bits, m.u.0.get()), (f32::MANTISSA_DIGITS.into(), unit));
+    assert_eq!((m.eta.0.get(), m.largest.0.get()), (f64::from(f32::from_bits(1)), f64::from(f32::MAX)));
+}
+
+#[test]
 fn exact_zeros_are_called_out() {
     let c =
         decided(&[(point(1.0), point(0.0)), (Enclosure::ZERO, point(1e-9)), (Enclosure::of(0.0, 1e-30), point(1e-9))]);

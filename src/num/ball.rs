@@ -570,6 +570,29 @@ mod tests {
     }
 
     #[test]
+    fn a_maximum_is_any_of_those_that_may_lead() {
+        let b = Balls::new(64);
+        let exact = |x: f64| ball(x, 0.0);
+        let holds = |m: &Ball, x: f64| m.contains(&Float::with_val(64, x));
+        // only what is certainly less is left out, known exactly or not
+        let m = b.max(&[exact(1.0), ball(0.875, 0.25), exact(0.5)]);
+        assert!(holds(&m, 1.0) && holds(&m, 1.125) && !holds(&m, 0.25), "{m:?}");
+        assert_eq!(b.winners(&[exact(1.0), ball(0.875, 0.25)]), None);
+        assert_eq!(b.winners(&[exact(1.0), ball(0.5, 0.25), exact(1.0)]), Some(vec![0, 2]));
+        assert_eq!(b.winners(&[ball(1.0, 0.25), exact(0.5), ball(0.25, 0.375)]), Some(vec![0]));
+        assert_eq!(b.winners(&[ball(1.0, 0.25), exact(0.75)]), None);
+        // the cotangent goes to one, to equals, or anywhere
+        let bar = exact(3.0);
+        let to = |xs: &[Ball], ties| b.max_vjp(xs, ties, &bar).iter().map(|x| x.mid.to_f64()).collect::<Vec<_>>();
+        assert_eq!(to(&[exact(1.0), exact(0.5), exact(1.0)], Ties::First), [3.0, 0.0, 0.0]);
+        assert_eq!(to(&[exact(1.0), exact(0.5), exact(1.0)], Ties::Split), [1.5, 0.0, 1.5]);
+        assert_eq!(b.undecided(), 0);
+        let open = b.max_vjp(&[ball(1.0, 0.25), exact(0.75), exact(0.5)], Ties::First, &bar);
+        assert!(open[..2].iter().all(|x| holds(x, 0.0) && holds(x, 3.0)) && open[2].is_zero(), "{open:?}");
+        assert_eq!(b.undecided(), 1);
+    }
+
+    #[test]
     fn sides_are_told_where_they_are_certain() {
         let kink = 1.0;
         assert_eq!(ball(1.5, 0.25).side(kink), Some(Ordering::Greater));

@@ -127,6 +127,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_jump_next_to_a_number_is_where_the_step_changes() {
+        for steps in Steps::ALL {
+            for k in -40..=40 {
+                let x = f64::from(k) / 8.0 + 0.01;
+                let jump = steps.jump_near(x);
+                let rise = steps.rise(Interval::new(jump - 1e-3, jump + 1e-3)).get();
+                assert!((x - jump).abs() <= 1.0 && (1.0..1.0 + 1e-9).contains(&rise), "{steps:?} of {x}: {jump}");
+                // no other one lies between
+                let (lo, hi) = (x.min(jump), x.max(jump));
+                assert!(hi - lo < 2e-3 || steps.at(lo + 1e-3) == steps.at(hi - 1e-3), "{steps:?} of {x}: {jump}");
+            }
+        }
+    }
+
+    #[test]
     fn jumps_are_bounded_even_where_terms_cancel() {
         let f = |k: f32, s: [f32; 2], o: [f32; 2]| {
             let wide = |v: [f32; 2]| v.map(f64::from).to_vec();

@@ -612,3 +612,35 @@ impl RevNode for Conv {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_convolution_is_told() {
+        let good = Conv { strides: vec![2, 1], pads: vec![1, 0, 1, 0], dilations: vec![1, 2], groups: 2 };
+        // ⌊(7 + 2 − 3)/2⌋ + 1 by 8 − 2·2
+        assert_eq!(good.infer(&[&[3, 4, 7, 8], &[6, 2, 3, 3], &[6]]), Ok(vec![3, 6, 4, 4]));
+        let told = |c: &Conv, x: &[usize], w: &[usize], b: &[usize], want: &str| {
+            let text = c.infer(&[x, w, b]).expect_err(want);
+            assert!(text.contains(want), "{text}");
+        };
+        let (x, w, b) = ([3, 4, 7, 8], [6, 2, 3, 3], [6]);
+        for zero in [
+            Conv { groups: 0, ..good.clone() },
+            Conv { strides: vec![0, 1], ..good.clone() },
+            Conv { dilations: vec![1, 0], ..good.clone() },
+        ] {
+            told(&zero, &x, &w, &b, "must be positive");
+        }
+        told(&Conv { strides: vec![1], ..good.clone() }, &x, &w, &b, "don't fit 2 spatial dimensions");
+        told(&Conv { pads: vec![0; 2], ..good.clone() }, &x, &w, &b, "don't fit 2 spatial dimensions");
+        told(&Conv { dilations: vec![1; 3], ..good.clone() }, &x, &w, &b, "don't fit 2 spatial dimensions");
+        told(&good, &x, &[6, 2, 3], &b, "the same 1 to 3 spatial dimensions");
+        told(&good, &[3, 4], &[6, 2], &b, "the same 1 to 3 spatial dimensions");
+        told(&good, &[3, 5, 7, 8], &w, &b, "don't fit 2 groups of 2");
+        told(&good, &x, &[5, 2, 3, 3], &[5], "don't fit 2 groups of 2");
+        told(&good, &x, &w, &[5], "[6] required");
+    }
+}
