@@ -42,5 +42,5 @@ SHORT
 done
 for target in "$@"; do
     cargo +nightly fuzz run --sanitizer "${SANITIZER:-none}" --codegen-units 16 "$target" -- \
-        -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=20 -max_len=32768 -print_final_stats=1
+        -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=30 -max_len=32768 -print_final_stats=1
 done
