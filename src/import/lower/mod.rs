@@ -246,7 +246,14 @@ impl<'m> Lowering<'m> {
         let done = (form.lower)(&mut call).and_then(|()| self.keep(node));
         match done {
             Ok(()) => {}
-            Err(Problem::Operand) => self.refuse(node, None),
+            Err(Problem::Operand) => {
+                // nothing was refused before: the operand is there, but is a sequence, or integers not known yet
+                let told = !self.problems.0.is_empty();
+                let d = Diagnostic::new(Code::Type, "an operand is not of a kind that this operator takes here")
+                    .file(&self.model.file)
+                    .node(node.label(), node.full_op(), opset);
+                self.refuse(node, (!told).then_some(d));
+            }
             Err(Problem::Found(d)) => {
                 let d = d.file(&self.model.file).node(node.label(), node.full_op(), opset);
                 self.refuse(node, Some(d));
