@@ -9,6 +9,7 @@ use super::rungs::{Covers, Rung, Standing};
 use super::schema::{DecisionRule, Gradient};
 use super::verdict::Limits;
 use crate::import::value::matches;
+use crate::num::function::ten_to_minus;
 
 /// What is asked of the gradients whose parameter, layer or node matches a pattern; `None` leaves it to
 /// the rules before it.
@@ -106,8 +107,7 @@ impl Policy {
             t = t.min(a.get());
         }
         if let Some(d) = asked.min_correct_digits {
-            // powf is within a few ulps: 2^−50 relatively covers them
-            let rel = 10f64.powf(-d.get()) * (1.0 - 1e-15);
+            let rel = ten_to_minus(d.get());
             t = t.min(Limits { max_rel: rel, ..self.limits }.limit(norm, largest));
         }
         t

@@ -201,6 +201,12 @@ pub fn power_magnitude(q: f64, x: Interval) -> Mag {
     }
 }
 
+/// 10^−d rounded down to binary64: by MPFR, as libraries' powers differ between machines and builds.
+pub fn ten_to_minus(d: f64) -> f64 {
+    let (ten, exponent) = (Float::with_val(53, 10), Float::with_val(53, -d));
+    Float::with_val_round(53, (&ten).pow(&exponent), Round::Down).0.to_f64_round(Round::Down)
+}
+
 /// m^q rounded up.
 // small whole q by Mag products; otherwise the library's, whose relative error is a few ulps
 fn power(m: f64, q: f64) -> Mag {
@@ -252,6 +258,20 @@ impl Elementary {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn powers_of_ten_are_rounded_down() {
+        // of these powers but the first the nearest numbers are above
+        assert_eq!(
+            [0.0, 1.0, 3.0, 9.0].map(ten_to_minus),
+            [1.0, 0.1f64.next_down(), 0.001f64.next_down(), 1e-9f64.next_down()]
+        );
+        assert_eq!(ten_to_minus(4000.0), 0.0);
+        assert!(
+            ten_to_minus(2.5) < 10f64.powf(-2.5) * (1.0 + 1e-15)
+                && ten_to_minus(2.5) > 10f64.powf(-2.5) * (1.0 - 1e-15)
+        );
+    }
 
     /// A result has the precision that was asked for: more bits change it by less than a unit.
     #[test]
