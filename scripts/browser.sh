@@ -1,7 +1,7 @@
 #!/bin/sh
 # Gets what the browser tests need beyond the build, and prints what is still missing.
 #
-# Chromium with its driver, poppler's tools, Java and npm are used where they are installed; with
+# Chromium with its driver, Firefox, poppler's tools, Java and npm are used where they are installed; with
 # CERTIFY_REQUIRE_BROWSER set, those that are missing come from apt, as root or by sudo where it asks
 # for no password. The accessibility checker axe-core and the HTML validator vnu come from the npm
 # registry, into target/web, once.
@@ -17,6 +17,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 packages() {
     has chromium || echo chromium
     has chromedriver || echo chromium-driver
+    has firefox-esr || has firefox || echo firefox-esr
     { has pdftotext && has pdfinfo; } || echo poppler-utils
     has java || echo default-jre-headless
     has npm || echo npm

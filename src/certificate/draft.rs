@@ -115,6 +115,7 @@ impl ForwardLayer {
         ForwardLayer {
             node: node.into(),
             op: op.into(),
+            onnx: OnnxNode::default(),
             inputs: Vec::new(),
             shape: shape.iter().map(|&n| n as u64).collect(),
             max_abs: Num::of(figures.max_abs),

@@ -34,6 +34,23 @@ const NODES: [NodeRow; 11] = [
     ("/loss", "SoftmaxCrossEntropyLoss", 0.24, &["/classifier/3/Gemm"]),
 ];
 
+/// Attributes of a made-up convolution: name, type, value.
+const CONV: [[&str; 3]; 3] =
+    [["auto_pad", "STRING", "NOTSET"], ["group", "INT", "1"], ["pads", "INTS", "[1, 1, 1, 1]"]];
+
+/// A made-up node as its file has it.
+fn onnx_node(node: &str, reads: &[&str], attributes: &[[&str; 3]]) -> OnnxNode {
+    let attribute =
+        |&[name, kind, value]: &[&str; 3]| NodeAttribute { name: text(name), kind: text(kind), value: text(value) };
+    OnnxNode {
+        domain: text("ai.onnx"),
+        opset: 17,
+        inputs: reads.iter().map(|r| format!("{r}_output_0")).chain([String::new()]).collect(),
+        outputs: vec![format!("{node}_output_0")],
+        attributes: attributes.iter().map(attribute).collect(),
+    }
+}
+
 fn text(s: &str) -> String {
     s.into()
 }
@@ -196,6 +213,7 @@ fn furnish(c: &mut Certificate) {
         let mut layer = ForwardLayer::new(node, op, &[32, 16 + k], figures);
         layer.bound(Rung::Portable, Mag::of(norm * rel * 20.0), Some(observed));
         layer.inputs = reads.iter().map(|&r| text(r)).collect();
+        layer.onnx = onnx_node(node, reads, if op == "Conv" { &CONV } else { &[] });
         if node == "/features/1/Relu" {
             layer.gates = c.gates;
             layer.undecided = vec![UndecidedGate {
@@ -331,34 +349,53 @@ pub(crate) fn failing() -> Certificate {
     c
 }
 
-/// A certified model of n gradients.
+/// A certified model of n layers, each with a weight and a bias.
 pub(crate) fn deep(n: usize) -> Certificate {
     let mut c = empty();
-    c.gradients = (0..n)
-        .map(|i| {
-            let mut g = gradient(&ROWS[i % 6], (n - 1 - i).min(9));
-            g.name = format!("encoder.layers.{i}.self_attention.{}", ["weight", "bias"][i % 2]);
+    c.gradients = (0..2 * n)
+        .map(|k| {
+            let (i, own) = (k / 2, ["weight", "bias"][k % 2]);
+            let mut g = gradient(&ROWS[k % 6], (n - 1 - i).min(9));
+            g.name = format!("encoder.layers.{i}.self_attention.{own}");
             g.layer = format!("encoder.layers.{i}.self_attention");
             g
         })
         .collect();
     furnish(&mut c);
-    c.forward = (0..n)
-        .map(|i| {
-            let mut l = c.forward[i % NODES.len()].clone();
-            l.node = format!("/encoder/layers.{i}/{}", l.op);
+    // An operator with parameters, and one without.
+    c.forward = (0..2 * n)
+        .map(|k| {
+            let mut l = c.forward[k % 2].clone();
+            l.node = format!("/encoder/layers.{}/self_attention/{}", k / 2, l.op);
+            let parameters = ["weight", "bias"].map(|own| format!("encoder.layers.{}.self_attention.{own}", k / 2));
+            l.onnx.outputs = vec![format!("{}_output_0", l.node)];
+            l.onnx.inputs = if k % 2 == 0 { parameters.to_vec() } else { Vec::new() };
             l.inputs = Vec::new();
             l
         })
         .collect();
-    for i in 1..n {
+    for k in 0..2 * n {
         // Every tenth node reads one further up as well.
-        let reads = if i % 10 == 9 { vec![i - 1, i - 6] } else { vec![i - 1] };
-        c.forward[i].inputs = reads.into_iter().map(|j| c.forward[j].node.clone()).collect();
-        c.gradients[i].node = c.forward[i].node.clone();
+        let reads = if k % 10 == 9 { vec![k - 1, k - 6] } else { k.checked_sub(1).into_iter().collect() };
+        let outputs = reads.iter().map(|&j| c.forward[j].onnx.outputs[0].clone()).collect::<Vec<_>>();
+        c.forward[k].onnx.inputs.splice(0..0, outputs);
+        c.forward[k].inputs = reads.into_iter().map(|j| c.forward[j].node.clone()).collect();
+        c.gradients[k].node = c.forward[k / 2 * 2].node.clone();
+        c.gradients[k].budget = Some((0..6).map(|j| part(&c.forward[(k + 7 * j) % (2 * n)], j)).collect());
     }
     c.decide(Limits::default()).expect("the figures are consistent");
     c
+}
+
+/// The j-th largest part of an error.
+fn part(l: &ForwardLayer, j: usize) -> Contribution {
+    Contribution {
+        node: l.node.clone(),
+        op: l.op.clone(),
+        pass: text(["forward", "backward"][j % 2]),
+        error: Num::of(1.237e-9 / (1 + j) as f64),
+        share: Num::of(0.4 / (1 + j) as f64),
+    }
 }
 
 /// Names that try to be markup, to reverse the text or to run off the page.
@@ -385,6 +422,10 @@ pub(crate) fn hostile() -> Certificate {
     c.model.producer = text(bad);
     c.inputs.file = Some(text(bad));
     c.forward[0].node = text(bad);
+    let o = &mut c.forward[0].onnx;
+    (o.domain, o.inputs, o.outputs) = (text(bad), vec![text(bad), String::new()], vec![text(bad)]);
+    o.attributes = vec![NodeAttribute { name: text(bad), kind: text(bad), value: text(bad) }];
+    c.gradients[0].node = text(bad);
     c.outputs[0].name = text(bad);
     c.loss[0].output = text(bad);
     c.seed[0].output = text(bad);

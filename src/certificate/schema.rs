@@ -611,6 +611,8 @@ pub struct ForwardLayer {
     pub node: String,
     /// Operator.
     pub op: String,
+    /// The node as the file has it.
+    pub onnx: OnnxNode,
     /// Nodes (by `node`) whose values it reads, each once; inputs, parameters and constants are left out.
     pub inputs: Vec<String>,
     /// Shape of its first output.
@@ -629,6 +631,34 @@ pub struct ForwardLayer {
     pub gates: Gates,
     /// The first few undecided ones.
     pub undecided: Vec<UndecidedGate>,
+}
+
+/// What graph viewers show of an ONNX node beside its name and its operator.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnnxNode {
+    /// Domain of its operator; `ai.onnx` is the default one.
+    pub domain: String,
+    /// Version of the operator set.
+    pub opset: i64,
+    /// Names of the tensors that it reads, in order; empty for one left out.
+    pub inputs: Vec<String>,
+    /// Names of the tensors that it makes, in order; empty for one not wanted.
+    pub outputs: Vec<String>,
+    /// Its attributes, by name.
+    pub attributes: Vec<NodeAttribute>,
+}
+
+/// An attribute of an ONNX node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeAttribute {
+    /// Its name.
+    pub name: String,
+    /// ONNX's name of its type, e.g. `INTS`.
+    pub kind: String,
+    /// Its value; of long lists, texts and tensors the beginning, and how much follows.
+    pub value: String,
 }
 
 /// Counts of gates: choices that an operator makes by comparing.

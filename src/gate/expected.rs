@@ -463,6 +463,7 @@ fn forward(
         let what = format!("value of node \"{}\"", o.node);
         layer.bounds = value_bounds(&what, claimed.map(|l| &l.bounds), v, spec, figures, reference, findings);
         layer.gates = nodes.iter().map(|&k| per_node[graph.node_id(k).index()]).fold(Gates::default(), add);
+        layer.onnx = document::as_written(o);
         layer.inputs = document::nodes_read(graph, &nodes, origin);
         if let Some(l) = claimed {
             layer.gates.undecided = l.gates.undecided.min(layer.gates.total);

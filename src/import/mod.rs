@@ -22,6 +22,7 @@ pub mod sort;
 pub mod synthetic;
 pub mod tensor;
 pub mod value;
+pub mod viewer;
 pub mod weights;
 
 pub use decode::read;

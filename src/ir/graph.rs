@@ -47,6 +47,25 @@ pub struct Origin {
     pub opset: i64,
     /// The layer it belongs to, as the model's author would call it.
     pub layer: String,
+    /// Operator's domain; empty for the default one.
+    pub domain: String,
+    /// Tensors that it reads, in order; empty for one left out.
+    pub inputs: Vec<String>,
+    /// Tensors that it makes, in order; empty for one not wanted.
+    pub outputs: Vec<String>,
+    /// Its attributes, by name.
+    pub attributes: Vec<Attribute>,
+}
+
+/// An attribute of an ONNX node in words, as graph viewers show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attribute {
+    /// Its name.
+    pub name: String,
+    /// ONNX's name of its type, such as `INTS`.
+    pub kind: &'static str,
+    /// Its value, shortened where it is long.
+    pub value: String,
 }
 
 /// What a primitive must tell before it can stand in a graph.

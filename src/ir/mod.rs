@@ -10,5 +10,5 @@ mod index;
 pub mod walk;
 
 pub use array::{Array, Tensor, elements};
-pub use graph::{Graph, GraphBuilder, Leaf, LeafKind, Node, Origin, Shaped, ValueId};
+pub use graph::{Attribute, Graph, GraphBuilder, Leaf, LeafKind, Node, Origin, Shaped, ValueId};
 pub use index::Index;

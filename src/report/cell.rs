@@ -91,6 +91,21 @@ pub(super) fn name(s: &str) -> String {
     if s.is_empty() { "(no name)".into() } else { printable(s) }
 }
 
+/// A name from a file as HTML, which may be parted behind its dots and slashes.
+pub(super) fn parted(s: &str) -> String {
+    let mut out = String::new();
+    for (i, c) in name(s).chars().enumerate() {
+        match c {
+            '&' | '<' | '>' | '"' | '\'' => out += &format!("&#{};", u32::from(c)),
+            _ => out.push(c),
+        }
+        if i > 0 && matches!(c, '.' | '/') {
+            out += "<wbr>";
+        }
+    }
+    out
+}
+
 /// A longer text, word by word.
 pub(super) fn prose(s: &str) -> String {
     s.split_inclusive(' ').take(2000).map(printable).collect()
@@ -114,13 +129,11 @@ pub(super) fn count(n: u64) -> String {
     out
 }
 
-/// A verdict as class, sign and word: never colour alone.
+/// A verdict as class and word: never colour alone. The style sheet puts a sign before the word.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Mark {
     /// Class in the style sheet.
     pub class: &'static str,
-    /// Sign.
-    pub sign: &'static str,
     /// Word.
     pub word: &'static str,
 }
@@ -128,10 +141,10 @@ pub(super) struct Mark {
 /// The mark of a status.
 pub(super) fn mark(s: Status) -> Mark {
     match s {
-        Status::Pass => Mark { class: "pass", sign: "✓", word: "pass" },
-        Status::Fail => Mark { class: "fail", sign: "✗", word: "fail" },
-        Status::Undecided => Mark { class: "open", sign: "?", word: "undecided" },
-        Status::NotApplicable => Mark { class: "none", sign: "–", word: "not applicable" },
+        Status::Pass => Mark { class: "pass", word: "pass" },
+        Status::Fail => Mark { class: "fail", word: "fail" },
+        Status::Undecided => Mark { class: "open", word: "undecided" },
+        Status::NotApplicable => Mark { class: "none", word: "not applicable" },
     }
 }
 
@@ -142,6 +155,12 @@ mod tests {
     #[test]
     fn thousands_are_set_apart() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1\u{202f}000", "1\u{202f}234\u{202f}567"]);
+    }
+
+    #[test]
+    fn names_are_parted_and_stay_text() {
+        assert_eq!(parted("/a.b/<i>"), "/a.<wbr>b/<wbr>&#60;i&#62;");
+        assert_eq!(parted("\u{202e}&\"'"), "\\u{202e}&#38;&#34;&#39;");
     }
 
     #[test]

@@ -139,7 +139,7 @@ pub(super) struct Input {
 }
 
 /// A coordinate with one decimal.
-fn px(x: f64) -> String {
+pub(super) fn px(x: f64) -> String {
     let s = format!("{x:.1}");
     s.strip_suffix(".0").map_or(s.clone(), str::to_string)
 }
@@ -238,17 +238,39 @@ pub(super) fn lay_out(input: Input) -> Chart {
     }
 }
 
-/// The line through the points there are; a missing one breaks it.
+/// The line through the points there are; a missing one breaks it. Steps are relative, which is shorter, in whole
+/// tenths, so that they add up.
 fn line(values: &[Option<f64>], x: &impl Fn(usize) -> f64, y: &impl Fn(f64) -> f64) -> String {
+    let tenths = |v: f64| (v * 10.0).round() as i64;
     let mut path = String::new();
-    let mut pen_down = false;
+    let mut pen: Option<(i64, i64)> = None;
     for (i, v) in values.iter().enumerate() {
-        if let Some(v) = v {
-            let _ = write!(path, "{}{} {}", if pen_down { "L" } else { "M" }, px(x(i)), px(y(*v)));
+        let Some(v) = v else {
+            pen = None;
+            continue;
+        };
+        let at = (tenths(x(i)), tenths(y(*v)));
+        match pen {
+            None => {
+                let _ = write!(path, "M{}", pair(at.0, at.1));
+            }
+            Some(last) => {
+                let _ = write!(path, "l{}", pair(at.0 - last.0, at.1 - last.1));
+            }
         }
-        pen_down = v.is_some();
+        pen = Some(at);
     }
     path
+}
+
+/// Two coordinates in tenths as path data.
+fn pair(x: i64, y: i64) -> String {
+    let one = |n: i64| match (n / 10, n % 10) {
+        (whole, 0) => whole.to_string(),
+        (0, part) => format!("{}.{}", if n < 0 { "-" } else { "" }, part.abs()),
+        (whole, part) => format!("{whole}.{}", part.abs()),
+    };
+    format!("{}{}{}", one(x), if y < 0 { "" } else { " " }, one(y))
 }
 
 /// A marker at every point, or only at points without neighbours where there are many; what is off
@@ -311,7 +333,7 @@ mod tests {
     fn a_missing_point_breaks_the_line_and_a_lone_one_is_marked() {
         let c = lay_out(input(vec![Some(1.0), Some(2.0), None, Some(3.0)]));
         assert_eq!(c.series[0].line.matches('M').count(), 2);
-        assert_eq!(c.series[0].line.matches('L').count(), 1);
+        assert_eq!(c.series[0].line.matches('l').count(), 1);
         assert_eq!((c.references.len(), c.outer.len()), (1, 1), "what is off the scale is left out");
         assert_eq!(c.bars[0].path.matches(&c.bottom).count(), 2, "bars stand on the axis");
         // With many points, only the lone one.
@@ -321,10 +343,20 @@ mod tests {
     }
 
     #[test]
+    fn coordinates_are_short() {
+        assert_eq!(pair(5, -12), ".5-1.2");
+        assert_eq!(pair(-3, 0), "-.3 0");
+        assert_eq!(pair(120, 123), "12 12.3");
+        assert_eq!(pair(-10, -15), "-1-1.5");
+    }
+
+    #[test]
     fn coordinates_stay_inside() {
         let c = lay_out(input(vec![Some(-5.0), Some(500.0)]));
-        assert!(c.series[0].line.contains(&format!(" {}", c.top)));
-        assert!(c.series[0].line.contains(&format!(" {}", c.bottom)));
+        // from the bottom to the top
+        let height: f64 = c.bottom.parse::<f64>().unwrap() - c.top.parse::<f64>().unwrap();
+        assert!(c.series[0].line.contains(&format!(" {}l", c.bottom)), "{}", c.series[0].line);
+        assert!(c.series[0].line.ends_with(&format!("-{}", px(height))), "{}", c.series[0].line);
         assert!(c.series[0].markers.contains("m-5 7"), "off the scale at the top");
         assert!(c.clipped && !lay_out(input(vec![Some(0.0), Some(10.0), None])).clipped);
     }

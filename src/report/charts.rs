@@ -2,12 +2,12 @@
 
 use askama::Template;
 
-use super::cell::{self, Cell, Mark};
+use super::cell::{self, Cell, Mark, TITLED};
 use super::chart::{self, Chart};
 use super::gradients::{rung_name, rungs};
 use super::graph;
 use super::layers::PRINTED;
-use crate::certificate::{Certificate, Num, Rung, decimal};
+use crate::certificate::{Certificate, LimitRule, Num, Rung, decimal};
 
 /// Width of the page's column, in CSS pixels.
 const WIDTH: f64 = 1180.0;
@@ -20,17 +20,17 @@ const ALL_DIGITS: f64 = 7.22;
 pub(super) struct Charts {
     /// Are the tables left out of print?
     long: bool,
+    /// Do gradients go by their numbers alone?
+    lean: bool,
     errors: Option<Drawn>,
     left_out: String,
     heads: Vec<&'static str>,
     twin: Vec<TwinRow>,
     detection: Option<Drawn>,
     defaults: Vec<String>,
-    detected: Vec<TwinRow>,
+    limits: Vec<LimitRow>,
     digits: Vec<Drawn>,
-    depth: Vec<DepthRow>,
     margins: Option<Drawn>,
-    margin_rows: Vec<MarginRow>,
     graph: Option<graph::Picture>,
 }
 
@@ -45,26 +45,16 @@ pub(super) struct Drawn {
 struct TwinRow {
     number: usize,
     name: String,
-    lo: Cell,
-    hi: Cell,
+    observed: Cell,
     rungs: Vec<Cell>,
 }
 
-/// A row of the twin of the charts over nodes.
-struct DepthRow {
+/// A row of the twin of detection limits and margins.
+struct LimitRow {
     number: usize,
     name: String,
-    digits: String,
-    backward: String,
-    reads: String,
-}
-
-/// A row of the histogram's twin.
-struct MarginRow {
-    number: usize,
-    name: String,
-    observed: Cell,
-    limit: Cell,
+    norm: Cell,
+    limits: Vec<Cell>,
     margin: Cell,
     mark: Mark,
 }
@@ -72,10 +62,10 @@ struct MarginRow {
 pub(super) fn charts(c: &Certificate) -> Charts {
     let (present, _) = rungs(c);
     let left_out = c.gradients.iter().filter(|g| g.observed_rel.is_none()).count();
-    let depth = c.forward.iter().enumerate();
     let nodes = graph::nodes(c);
     Charts {
         long: c.gradients.len() > PRINTED,
+        lean: c.gradients.len() > TITLED,
         errors: errors(c, &present),
         left_out: if left_out == 0 { String::new() } else { cell::count(left_out as u64) },
         heads: present.iter().filter(|&&r| r != Rung::Direct).map(|&r| rung_name(r)).collect(),
@@ -85,19 +75,9 @@ pub(super) fn charts(c: &Certificate) -> Charts {
             .gradients
             .first()
             .map_or_else(Vec::new, |g| g.detection.defaults.iter().map(|d| cell::name(&d.name)).collect()),
-        detected: detected(c),
+        limits: limits(c),
         digits: [forward_digits(c), backward_digits(c)].into_iter().flatten().collect(),
-        depth: depth
-            .map(|(i, l)| DepthRow {
-                number: i + 1,
-                name: format!("{} ({})", cell::name(&l.node), cell::name(&l.op)),
-                digits: cell::digits(l.correct_digits),
-                backward: nodes[i].backward.map_or_else(|| "–".into(), cell::digits),
-                reads: nodes[i].reads.iter().map(|j| format!("#{}", j + 1)).collect::<Vec<_>>().join(", "),
-            })
-            .collect(),
         margins: margins(c),
-        margin_rows: margin_rows(c),
         graph: graph::picture(c, &nodes),
     }
 }
@@ -118,7 +98,11 @@ fn errors(c: &Certificate, present: &[Rung]) -> Option<Drawn> {
         series.push((1 + r as usize, format!("{}{unbounded}", rung_name(r)), values));
     }
     let (lowest, highest) = extent(&series)?;
+    let mut references = limits_drawn(c);
     // At least down to u and up to 1; wild bounds leave the scale.
+    let lowest = references.iter().map(|(at, _)| *at).fold(lowest, f64::min);
+    references.push((0.0, "‖g‖∞: a bound above this line is vacuous".to_string()));
+    references.push((-ALL_DIGITS, "u: half an ulp".to_string()));
     let range = (lowest.floor().clamp(-18.0, -8.0), highest.ceil().clamp(1.0, 4.0));
     let digits = |k: i32| if k <= 0 { (-k).to_string() } else { String::new() };
     Some(Drawn {
@@ -136,16 +120,33 @@ fn errors(c: &Certificate, present: &[Rung]) -> Option<Drawn> {
             range,
             ticks: decades(range, digits),
             outer: ulps(range),
-            references: vec![
-                (0.0, "‖g‖∞: a bound above this line is vacuous".to_string()),
-                (c.decision_rule.max_rel.get().log10(), "limit for gradients above the floor".to_string()),
-                (-ALL_DIGITS, "u: half an ulp".to_string()),
-            ],
+            references,
             names: names(c),
             series,
             bars: Vec::new(),
         }),
     })
+}
+
+/// The limits of gradients above the floor in units of ‖g‖∞: the rule's, and those that the policy sets in its place.
+fn limits_drawn(c: &Certificate) -> Vec<(f64, String)> {
+    let rule = &c.decision_rule;
+    // Correct digits are a limit on the error in units of ‖g‖∞ as well, beside max_rel.
+    let exponent = |r: &LimitRule| {
+        let rel = log(r.max_rel.unwrap_or(rule.max_rel).get());
+        match (r.max_rel, r.min_correct_digits) {
+            (None, None) => None,
+            (_, digits) => rel.into_iter().chain(digits.map(|d| -d.get())).reduce(f64::min),
+        }
+    };
+    let of = |r: &LimitRule| Some((exponent(r)?, format!("limit by the policy: {}", cell::name(&r.pattern))));
+    let mut drawn: Vec<(f64, String)> = rule.limits.iter().filter_map(of).take(3).collect();
+    // A rule that speaks of every gradient leaves nothing to the default.
+    if !rule.limits.iter().any(|r| r.pattern == "*" && exponent(r).is_some()) {
+        let text = if rule.floor.get() > 0.0 { "limit for gradients above the floor" } else { "limit T" };
+        drawn.extend(log(rule.max_rel.get()).map(|at| (at, text.to_string())));
+    }
+    drawn
 }
 
 /// What this certificate's limit and the defaults of others detect, against the size of the gradient.
@@ -172,7 +173,7 @@ fn detection(c: &Certificate) -> Option<Drawn> {
             desc: "For every gradient the smallest corruption of an entry that this certificate's limit and the \
                    default tolerances of others are certain to reject, beside the gradient's own size. Where a \
                    tolerance lies above the size, it may accept an all-zero gradient. The figures stand in the table \
-                   below the chart."
+                   below the next chart."
                 .into(),
             size: (WIDTH, 400.0),
             left_title: "magnitude of an entry".into(),
@@ -221,11 +222,9 @@ fn names(c: &Certificate) -> Vec<String> {
     c.gradients.iter().map(|g| cell::name(&g.name)).collect()
 }
 
-/// The figures of the chart of detection limits.
-fn detected(c: &Certificate) -> Vec<TwinRow> {
+/// The figures of the charts of detection limits and margins.
+fn limits(c: &Certificate) -> Vec<LimitRow> {
     let row = |(i, g): (usize, &crate::certificate::Gradient)| {
-        let (lo, hi) = cell::ends(g.spec_norm);
-        let own = cell::upper(g.detection.limit);
         let others = g.detection.defaults.iter().map(|d| {
             let mut shown = cell::upper(d.limit);
             if d.blind {
@@ -233,12 +232,13 @@ fn detected(c: &Certificate) -> Vec<TwinRow> {
             }
             shown
         });
-        TwinRow {
+        LimitRow {
             number: i + 1,
             name: cell::name(&g.name),
-            lo,
-            hi,
-            rungs: std::iter::once(own).chain(others).collect(),
+            norm: cell::ends(g.spec_norm).0,
+            limits: std::iter::once(cell::upper(g.detection.limit)).chain(others).collect(),
+            margin: cell::upper_or_none(g.margin),
+            mark: cell::mark(g.verdict),
         }
     };
     c.gradients.iter().enumerate().map(row).collect()
@@ -247,7 +247,6 @@ fn detected(c: &Certificate) -> Vec<TwinRow> {
 /// The figures of the first chart.
 fn twin(c: &Certificate, present: &[Rung]) -> Vec<TwinRow> {
     let row = |(i, g): (usize, &crate::certificate::Gradient)| {
-        let (lo, hi) = g.observed_rel.map_or_else(|| (Cell::none(), Cell::none()), cell::ends);
         let rung = |&r: &Rung| match g.bounds.get(r) {
             None => Cell::none(),
             Some(b) if b.abs.is_none() => Cell::plain("unbounded"),
@@ -256,8 +255,7 @@ fn twin(c: &Certificate, present: &[Rung]) -> Vec<TwinRow> {
         TwinRow {
             number: i + 1,
             name: cell::name(&g.name),
-            lo,
-            hi,
+            observed: g.observed_rel.map_or_else(Cell::none, |e| cell::ends(e).1),
             rungs: present.iter().filter(|&&r| r != Rung::Direct).map(rung).collect(),
         }
     };
@@ -293,7 +291,7 @@ fn forward_digits(c: &Certificate) -> Option<Drawn> {
     digits(
         "forward-digits",
         "Digits kept on the way forward",
-        "Correct digits of each node's value, in the order of execution. The figures stand in the table below.",
+        "Correct digits of each node's value, in the order of execution. The figures stand in the table of forward values.",
         c.forward.iter().map(|l| cell::name(&l.node)).collect(),
         c.forward.iter().map(|l| Some(l.correct_digits.get())).collect(),
     )
@@ -311,16 +309,12 @@ fn backward_digits(c: &Certificate) -> Option<Drawn> {
 
 /// How many gradients there are by margin, in decades; what has no error at all is in the lowest bin.
 fn margins(c: &Certificate) -> Option<Drawn> {
+    if c.gradients.is_empty() {
+        return None;
+    }
     // A decade (10^(k−1), 10^k], so that a margin of exactly 1 is on the passing side of the line.
     let decade = |m: f64| if m > 0.0 { (m.log10().ceil() as i32).clamp(-9, 6) } else { -9 };
     let all: Vec<i32> = c.gradients.iter().filter_map(|g| g.margin).map(|m| decade(m.get())).collect();
-    let lowest = (*all.iter().min()?).min(-2);
-    let highest = (*all.iter().max()?).max(1);
-    let bins: Vec<i32> = (lowest..=highest).collect();
-    let counts: Vec<usize> = bins.iter().map(|b| all.iter().filter(|d| *d == b).count()).collect();
-    let top = counts.iter().max().copied().unwrap_or(0).max(1);
-    let step = top.div_ceil(5);
-    let tick = |n: usize| (n as f64, cell::count(n as u64), String::new());
     let edge = |k: i32| match k {
         -2..=2 => decimal::full(10f64.powi(k)),
         _ => format!("1e{k}"),
@@ -330,16 +324,34 @@ fn margins(c: &Certificate) -> Option<Drawn> {
         6 => "> 1e5".to_string(),
         _ => format!("{} – {}", edge(b - 1), edge(b)),
     };
-    let bar = |(b, n): (&i32, &usize)| {
-        let figure = if *n == 0 { String::new() } else { cell::count(*n as u64) };
-        (if *b <= 0 { "pass" } else { "fail" }, *n as f64, figure)
+    let lowest = all.iter().min().map_or(-2, |&d| d.min(-2));
+    let highest = all.iter().max().map_or(1, |&d| d.max(1));
+    let bins: Vec<i32> = (lowest..=highest).collect();
+    let mut names: Vec<String> = bins.iter().map(name).collect();
+    let mut counts: Vec<usize> = bins.iter().map(|b| all.iter().filter(|d| *d == b).count()).collect();
+    let mut classes: Vec<&str> = bins.iter().map(|&b| if b <= 0 { "pass" } else { "fail" }).collect();
+    // A limit of 0 has no margin: met exactly, or not at all.
+    let none = || c.gradients.iter().filter(|g| g.margin.is_none());
+    for (class, met) in [("pass", true), ("fail", false)] {
+        let n = none().filter(|g| (g.observed.hi() == 0.0) == met).count();
+        if n > 0 {
+            names.push(if met { "T = 0, met".into() } else { "T = 0, not met".into() });
+            counts.push(n);
+            classes.push(class);
+        }
+    }
+    let top = counts.iter().max().copied().unwrap_or(0).max(1);
+    let step = top.div_ceil(5);
+    let tick = |n: usize| (n as f64, cell::count(n as u64), String::new());
+    let bar = |(&class, &n): (&&'static str, &usize)| {
+        (class, n as f64, if n == 0 { String::new() } else { cell::count(n as u64) })
     };
     Some(Drawn {
         c: chart::lay_out(chart::Input {
             id: "margin-chart",
             title: "Gradients by margin (observed error ÷ limit)".into(),
             desc: "How many gradients there are in each decade of the margin, which is the highest observed error \
-                   divided by the limit. A margin up to 1 passes; bars with a broken outline are beyond the limit. Every margin \
+                   divided by the limit; those whose limit is 0 have none and stand apart. A margin up to 1 passes; bars with a broken outline are beyond the limit. Every margin \
                    stands in the table below the chart."
                 .into(),
             size: (WIDTH, 260.0),
@@ -349,22 +361,9 @@ fn margins(c: &Certificate) -> Option<Drawn> {
             ticks: (0..=top).step_by(step).map(tick).collect(),
             outer: Vec::new(),
             references: Vec::new(),
-            names: bins.iter().map(name).collect(),
+            names,
             series: Vec::new(),
-            bars: bins.iter().zip(&counts).map(bar).collect(),
+            bars: classes.iter().zip(&counts).map(bar).collect(),
         }),
     })
-}
-
-/// The figures of the histogram: every margin.
-fn margin_rows(c: &Certificate) -> Vec<MarginRow> {
-    let row = |(i, g): (usize, &crate::certificate::Gradient)| MarginRow {
-        number: i + 1,
-        name: cell::name(&g.name),
-        observed: cell::ends(g.observed).1,
-        limit: cell::lower(g.limit),
-        margin: cell::upper_or_none(g.margin),
-        mark: cell::mark(g.verdict),
-    };
-    c.gradients.iter().enumerate().map(row).collect()
 }

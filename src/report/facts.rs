@@ -231,18 +231,28 @@ pub(super) struct Glossary {
 }
 
 struct RuleRow {
-    primitive: String,
+    primitives: String,
     definition: String,
     error: String,
     source: String,
 }
 
 pub(super) fn glossary(c: &Certificate) -> Glossary {
-    let row = |r: &crate::certificate::Rule| RuleRow {
-        primitive: cell::name(&r.primitive),
-        definition: cell::prose(&r.definition),
-        error: cell::prose(&r.error),
-        source: cell::prose(&r.source),
-    };
-    Glossary { rules: c.rules.iter().map(row).collect() }
+    let mut rules: Vec<RuleRow> = Vec::new();
+    for r in &c.rules {
+        let row = RuleRow {
+            primitives: cell::name(&r.primitive),
+            definition: cell::prose(&r.definition),
+            error: cell::prose(&r.error),
+            source: cell::prose(&r.source),
+        };
+        // Primitives with one lemma share a line.
+        let same =
+            |o: &&mut RuleRow| (&o.definition, &o.error, &o.source) == (&row.definition, &row.error, &row.source);
+        match rules.iter_mut().find(same) {
+            Some(o) => o.primitives = format!("{}, {}", o.primitives, row.primitives),
+            None => rules.push(row),
+        }
+    }
+    Glossary { rules }
 }

@@ -46,6 +46,7 @@ fn answers(r: Rung) -> &'static str {
 
 struct Row {
     number: usize,
+    /// HTML.
     layer: String,
     parameter: String,
     op: String,
@@ -109,17 +110,17 @@ pub(super) fn looseness(b: &Bound) -> String {
 /// A bound as a table shows it.
 pub(super) fn rung_cell(b: Option<&Bound>) -> RungCell {
     match b {
-        None => RungCell { abs: Cell::none(), looseness: String::new(), standing: "", class: " class=\"void\"" },
+        None => RungCell { abs: Cell::none(), looseness: String::new(), standing: "", class: " class=void" },
         Some(b) => RungCell {
             abs: b.abs.map_or_else(|| Cell::plain("unbounded"), cell::upper),
             looseness: looseness(b),
             standing: "",
             class: if b.vacuous {
-                " class=\"vac\""
+                " class=vac"
             } else if b.standing == Standing::Rigorous {
                 ""
             } else {
-                " class=\"stat\""
+                " class=stat"
             },
         },
     }
@@ -198,7 +199,7 @@ fn row(number: usize, g: &Gradient, present: &[Rung]) -> Row {
     let t = &g.tolerance;
     Row {
         number,
-        layer: cell::name(&g.layer),
+        layer: cell::parted(&g.layer),
         parameter: own_name(g),
         op: cell::name(&g.op),
         shape: cell::shape(&g.shape),

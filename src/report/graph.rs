@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use askama::Template;
 
 use super::cell;
+use super::chart::px;
 use crate::certificate::{Certificate, Num};
 
 /// Width of the page's column, in CSS pixels.
@@ -53,20 +54,20 @@ pub(super) struct Picture {
     width: String,
     height: String,
     edges: String,
-    boxes: Vec<Box>,
-    legend: Vec<Box>,
+    /// The boxes of each colour, those of the legend among them.
+    boxes: Vec<Boxes>,
+    /// What stands in the boxes.
+    figures: Vec<Text>,
+    /// What stands beside them.
+    names: Vec<Text>,
+    legend: Vec<Text>,
     heads: Vec<Text>,
-    /// Are names and figures left out?
-    dense: bool,
 }
 
-/// A coloured box, with its figure and what stands beside it.
-struct Box {
+/// All boxes of one colour, as one path.
+struct Boxes {
     class: &'static str,
     path: String,
-    at: String,
-    figure: String,
-    beside: Option<Text>,
 }
 
 struct Text {
@@ -74,7 +75,23 @@ struct Text {
     text: String,
 }
 
-/// The class of a number of digits; `d0` has lost all.
+impl Text {
+    fn new(x: f64, y: f64, text: String) -> Text {
+        Text { at: format!("{} {}", px(x), px(y)), text }
+    }
+}
+
+/// Classes in the style sheet, and what they stand for; `d0` has lost all, `dn` has no digits to lose.
+const CLASSES: [(&str, &str); 6] = [
+    ("d4", "6 digits or more"),
+    ("d3", "5 to 6"),
+    ("d2", "4 to 5"),
+    ("d1", "2 to 4"),
+    ("d0", "below 2"),
+    ("dn", "reads no parameter"),
+];
+
+/// The class of a number of digits.
 fn class(digits: f64) -> &'static str {
     match digits {
         d if d >= 6.0 => "d4",
@@ -153,49 +170,57 @@ pub(super) fn picture(c: &Certificate, nodes: &[GraphNode]) -> Option<Picture> {
     let (lines, used) = lanes(nodes);
     let l = Layout::of(nodes.len(), used);
     let dense = nodes.len() > NAMED;
-    let mut boxes = Vec::new();
+    let mut boxes: Vec<Boxes> = CLASSES.iter().map(|&(class, _)| Boxes { class, path: String::new() }).collect();
+    let (mut figures, mut names) = (Vec::new(), Vec::new());
+    let height = l.row - if dense { 1.0 } else { 3.0 };
     for (i, node) in nodes.iter().enumerate() {
         let (x, y) = l.at(i);
+        let forward = Some(c.forward[i].correct_digits);
+        for (left, digits) in [(x + l.boxes, forward), (x + l.boxes + l.width, node.backward)] {
+            let class = digits.map_or("dn", |d| class(d.get()));
+            if let Some(b) = boxes.iter_mut().find(|b| b.class == class) {
+                b.path += &rectangle(left, y, l.width - 2.0, height);
+            }
+            if !dense {
+                let figure = digits.map_or_else(|| "–".into(), cell::digits);
+                figures.push(Text::new(left + l.width / 2.0 - 1.0, y + 4.0, figure));
+            }
+        }
         let f = &c.forward[i];
-        let name = if dense {
-            (i % 16 == 0).then(|| format!("#{}", i + 1))
-        } else {
+        let beside = x + l.boxes + 2.0 * l.width + 10.0;
+        if !dense {
             let room = ((l.column - l.boxes - 2.0 * l.width - 20.0) / 6.6).max(8.0) as usize;
-            Some(shorten(&format!("#{} {} ({})", i + 1, cell::name(&f.node), cell::name(&f.op)), room))
-        };
-        let beside = |text| Text { at: format!("{:.1} {:.1}", x + l.boxes + 2.0 * l.width + 10.0, y + 4.0), text };
-        let one = |left: f64, digits: Option<Num>| Box {
-            class: digits.map_or("dn", |d| class(d.get())),
-            path: rectangle(x + left, y, l.width - 2.0, l.row - if dense { 1.0 } else { 3.0 }),
-            at: format!("{:.1} {:.1}", x + left + l.width / 2.0 - 1.0, y + 4.0),
-            figure: if dense { String::new() } else { digits.map_or_else(|| "–".into(), cell::digits) },
-            beside: None,
-        };
-        boxes.push(one(l.boxes, Some(f.correct_digits)));
-        boxes.push(Box { beside: name.map(beside), ..one(l.boxes + l.width, node.backward) });
+            let name = format!("#{} {} ({})", i + 1, cell::name(&f.node), cell::name(&f.op));
+            names.push(Text::new(beside, y + 4.0, shorten(&name, room)));
+        } else if i % 16 == 0 {
+            names.push(Text::new(beside, y + 4.0, format!("#{}", i + 1)));
+        }
     }
     let bottom = l.top + l.row * l.rows as f64;
+    let legend = legend(bottom + 10.0, &mut boxes);
     Some(Picture {
         width: format!("{WIDTH}"),
         height: format!("{:.0}", bottom + 34.0),
         edges: edges(nodes, &lines, &l),
         boxes,
-        legend: legend(bottom + 10.0),
+        figures,
+        names,
+        legend,
         heads: if dense { Vec::new() } else { heads(&l, nodes.len()) },
-        dense,
     })
 }
 
 /// A rectangle from its left edge and its middle.
 fn rectangle(left: f64, middle: f64, width: f64, height: f64) -> String {
-    format!("M{left:.1} {:.1}h{width:.1}v{height:.1}h-{width:.1}z", middle - height / 2.0)
+    let (width, height, top) = (px(width), px(height), px(middle - height / 2.0));
+    format!("M{} {top}h{width}v{height}h-{width}z", px(left))
 }
 
 /// What the boxes are, above each column.
 fn heads(l: &Layout, n: usize) -> Vec<Text> {
     let above = |k: usize| {
         let x = k as f64 * l.column + l.boxes;
-        let head = |dx: f64, text: &str| Text { at: format!("{:.1} {:.1}", x + dx, l.top - 8.0), text: text.into() };
+        let head = |dx: f64, text: &str| Text::new(x + dx, l.top - 8.0, text.into());
         [head(0.0, "fwd"), head(l.width, "grad")]
     };
     (0..n.div_ceil(l.rows)).flat_map(above).collect()
@@ -211,10 +236,10 @@ fn edges(nodes: &[GraphNode], lines: &[(usize, usize, usize)], l: &Layout) -> St
             let ((x, y), (_, before)) = (l.at(to), l.at(to - 1));
             let middle = x + l.boxes + l.width / 2.0 - 1.0;
             let start = if to % l.rows == 0 { y - half } else { before };
-            let _ = write!(path, "M{middle:.1} {start:.1}V{y:.1}");
+            let _ = write!(path, "M{} {}V{}", px(middle), px(start), px(y));
             if to % l.rows == 0 {
                 let (last, end) = l.at(to - 1);
-                let _ = write!(path, "M{:.1} {end:.1}v{half:.1}", last + l.boxes + l.width / 2.0 - 1.0);
+                let _ = write!(path, "M{} {}v{}", px(last + l.boxes + l.width / 2.0 - 1.0), px(end), px(half));
             }
         }
     }
@@ -227,33 +252,27 @@ fn edges(nodes: &[GraphNode], lines: &[(usize, usize, usize)], l: &Layout) -> St
             let end = if to <= last { l.at(to).1 } else { l.at(last).1 + half };
             let edge = x + l.boxes;
             if from >= first {
-                let _ = write!(path, "M{edge:.1} {top:.1}H{:.1}", x + inset);
+                let _ = write!(path, "M{} {}H{}", px(edge), px(top), px(x + inset));
             } else {
-                let _ = write!(path, "M{:.1} {top:.1}", x + inset);
+                let _ = write!(path, "M{} {}", px(x + inset), px(top));
             }
-            let _ = write!(path, "V{end:.1}");
+            let _ = write!(path, "V{}", px(end));
             if to <= last {
-                let _ = write!(path, "H{edge:.1}m-5-3l5 3l-5 3");
+                let _ = write!(path, "H{}m-5-3l5 3l-5 3", px(edge));
             }
         }
     }
     path
 }
 
-/// What the colours mean.
-fn legend(top: f64) -> Vec<Box> {
-    let classes = [("d4", "6 digits or more"), ("d3", "5 to 6"), ("d2", "4 to 5"), ("d1", "2 to 4"), ("d0", "below 2")];
-    let entry = |(k, (class, text)): (usize, (&'static str, &str))| {
+/// What the colours mean; their boxes are drawn with the others.
+fn legend(top: f64, boxes: &mut [Boxes]) -> Vec<Text> {
+    let entry = |(k, (b, (_, text))): (usize, (&mut Boxes, &(&str, &str)))| {
         let x = 16.0 + 150.0 * k as f64;
-        Box {
-            class,
-            path: rectangle(x, top + 8.0, 26.0, 14.0),
-            at: String::new(),
-            figure: String::new(),
-            beside: Some(Text { at: format!("{:.1} {:.1}", x + 32.0, top + 12.0), text: text.into() }),
-        }
+        b.path += &rectangle(x, top + 8.0, 26.0, 14.0);
+        Text::new(x + 32.0, top + 12.0, (*text).into())
     };
-    classes.into_iter().enumerate().map(entry).collect()
+    boxes.iter_mut().zip(&CLASSES).enumerate().map(entry).collect()
 }
 
 /// A text that fits into so many characters: its beginning and its end.

@@ -1,11 +1,15 @@
 //! Error budget, drill-down by gradient, forward values and gates.
 
+use std::collections::HashMap;
+
 use askama::Template;
 
 use super::cell::{self, Cell, Mark, TITLED};
 use super::gradients::{self, RungCell, rung_cell};
 use super::graph;
-use crate::certificate::{Certificate, ForwardLayer, Gradient, Histogram, Method, Rung};
+use crate::certificate::{
+    Certificate, Contribution, ForwardLayer, Gradient, Histogram, Method, NodeAttribute, Rung, Tolerance,
+};
 
 /// Beyond so many gradients the details, and the charts' tables, are left out of what is printed.
 pub(super) const PRINTED: usize = 100;
@@ -86,28 +90,44 @@ pub(super) struct Layers {
 struct Layer {
     number: usize,
     name: String,
+    /// Empty where the name begins with it.
     layer: String,
     node: String,
     op: String,
-    /// What the node reads and gives; empty where that isn't known.
-    reads: String,
+    onnx: Option<Node>,
+    /// The number of the gradient with which the node is shown, if that is another.
+    shown: Option<usize>,
     shape: String,
     mark: Mark,
     digits: String,
     warnings: Vec<String>,
     /// Nodes between the parameter and the loss with undecided gates, and how many.
     undecided: String,
-    recommendation: Vec<Told>,
-    between: Vec<Told>,
+    told: Vec<Told>,
     facts: Vec<Fact>,
     ladder: Vec<Step>,
     budget: String,
+}
+
+/// A node as graph viewers show it.
+struct Node {
+    domain: String,
+    opset: i64,
+    inputs: String,
+    outputs: String,
+    shape: String,
+    attributes: Vec<Fact>,
 }
 
 /// Words, and what follows them that can be pasted.
 struct Told {
     before: String,
     paste: Option<String>,
+}
+
+/// The tolerances, in words.
+fn tolerances(t: &Tolerance) -> Vec<Told> {
+    told(&format!("Tolerance: {}. Two runtimes: {}.", t.recommendation, t.between_runtimes))
 }
 
 /// A text about tolerances, its arguments for a comparison set apart.
@@ -139,7 +159,12 @@ struct Step {
 }
 
 pub(super) fn layers(c: &Certificate) -> Layers {
-    let way = Way { forward: &c.forward, nodes: graph::nodes(c), lean: c.gradients.len() > TITLED };
+    let mut first = HashMap::new();
+    for (i, g) in c.gradients.iter().enumerate() {
+        first.entry(g.node.as_str()).or_insert(i + 1);
+    }
+    let index = c.forward.iter().enumerate().rev().map(|(i, l)| (l.node.as_str(), i)).collect();
+    let way = Way { forward: &c.forward, index, nodes: graph::nodes(c), first, lean: c.gradients.len() > TITLED };
     Layers {
         items: c.gradients.iter().enumerate().map(|(i, g)| layer(i + 1, g, &way)).collect(),
         long: c.gradients.len() > PRINTED,
@@ -150,19 +175,34 @@ pub(super) fn layers(c: &Certificate) -> Layers {
 /// The graph behind the gradients.
 struct Way<'a> {
     forward: &'a [ForwardLayer],
+    /// Where each of them stands, by name.
+    index: HashMap<&'a str, usize>,
     nodes: Vec<graph::GraphNode>,
+    /// The number of the first gradient of each node.
+    first: HashMap<&'a str, usize>,
     /// Is the report so long that nothing is said twice?
     lean: bool,
 }
 
 impl Way<'_> {
-    /// What the gradient's node reads and gives.
-    fn node(&self, g: &Gradient) -> String {
-        let at = self.forward.iter().find(|l| l.node == g.node).filter(|_| !self.lean);
-        at.map_or_else(String::new, |l| {
-            let names: Vec<String> = l.inputs.iter().map(|n| cell::name(n)).collect();
-            let reads = if names.is_empty() { "inputs and parameters only".into() } else { names.join(", ") };
-            format!("; it reads {reads} and gives {}", cell::shape(&l.shape))
+    /// A node as its file has it.
+    fn node(&self, name: &str) -> Option<Node> {
+        let l = &self.forward[*self.index.get(name)?];
+        let names = |all: &[String]| {
+            let one = |n: &String| if n.is_empty() { "(left out)".to_string() } else { cell::name(n) };
+            if all.is_empty() { "none".to_string() } else { all.iter().map(one).collect::<Vec<_>>().join(", ") }
+        };
+        let attribute = |a: &NodeAttribute| Fact {
+            text: cell::name(&a.name),
+            value: format!("{} ({})", cell::prose(&a.value), cell::name(&a.kind)),
+        };
+        Some(Node {
+            domain: cell::name(&l.onnx.domain),
+            opset: l.onnx.opset,
+            inputs: names(&l.onnx.inputs),
+            outputs: names(&l.onnx.outputs),
+            shape: cell::shape(&l.shape),
+            attributes: l.onnx.attributes.iter().map(attribute).collect(),
         })
     }
 
@@ -188,56 +228,54 @@ impl Way<'_> {
 
 fn layer(number: usize, g: &Gradient, way: &Way<'_>) -> Layer {
     let parts = if way.lean { PARTS } else { usize::MAX };
+    let node = |p: &Contribution| match way.index.get(p.node.as_str()) {
+        Some(i) if way.lean => format!("#{}", i + 1),
+        _ => cell::name(&p.node),
+    };
     let budget = g.budget.iter().flatten().take(parts).map(|p| {
-        format!(
-            "{} {} {}, share {}",
-            cell::name(&p.node),
-            cell::name(&p.pass),
-            cell::signed(p.error).text,
-            cell::upper(p.share).text
-        )
+        format!("{} {} {} ({})", node(p), cell::name(&p.pass), cell::signed(p.error).text, cell::upper(p.share).text)
     });
+    let shown = way.first.get(g.node.as_str()).copied().filter(|&n| n != number);
     Layer {
         number,
         name: cell::name(&g.name),
-        layer: cell::name(&g.layer),
+        layer: if g.name.starts_with(&g.layer) { String::new() } else { cell::name(&g.layer) },
         node: cell::name(&g.node),
         op: cell::name(&g.op),
-        reads: way.node(g),
+        onnx: if shown.is_none() { way.node(&g.node) } else { None },
+        shown,
         shape: cell::shape(&g.shape),
         mark: cell::mark(g.verdict),
         digits: cell::digits(g.correct_digits),
         undecided: way.undecided(g),
         warnings: g.warnings.iter().map(|w| cell::prose(w)).collect(),
-        recommendation: told(&g.tolerance.recommendation),
-        between: told(&g.tolerance.between_runtimes),
-        facts: facts(g),
+        told: if way.lean { Vec::new() } else { tolerances(&g.tolerance) },
+        facts: facts(g, way.lean),
         ladder: if way.lean { Vec::new() } else { g.bounds.iter().map(|(r, b)| step(g, r, b)).collect() },
         budget: budget.collect::<Vec<_>>().join("; "),
     }
 }
 
-/// The figures of a gradient that the table has no room for.
-fn facts(g: &Gradient) -> Vec<Fact> {
+/// The figures of a gradient that the table has no room for; `lean` leaves out what stands in the charts' tables,
+/// and has the tolerances between runtimes, which are else among the words.
+fn facts(g: &Gradient, lean: bool) -> Vec<Fact> {
     let mut v = Vec::new();
     let mut fact = |text: &str, value: String| v.push(Fact { text: text.into(), value });
     fact("‖g‖∞, exact", cell::interval(g.spec_norm).text);
     fact("observed error", cell::interval(g.observed).text);
-    fact("margin: observed ÷ T", cell::upper_or_none(g.margin).text);
     if let Some(w) = &g.worst {
         let index = w.index.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-        fact("worst entry, index", format!("[{index}]"));
-        fact("… in this run", format!("{} = {}", cell::exact(w.runtime.0).text, w.runtime.0.hex()));
-        fact("… exactly", cell::interval(w.spec).text);
-        fact("… error", format!("{} ulps", cell::upper(w.ulps).text));
+        fact("worst entry", format!("[{index}]"));
+        fact("in this run", format!("{} = {}", cell::exact(w.runtime.0).text, w.runtime.0.hex()));
+        fact("exactly", cell::interval(w.spec).text);
+        fact("error in ulps", cell::upper(w.ulps).text);
     }
     if let Some(n) = g.lost_entries.filter(|n| *n > 0) {
         fact("entries off by more than twice their exact size", cell::count(n));
     }
     if let Some(t) = &g.terms {
-        let name = gradients::rung_name(t.rung);
-        fact(&format!("carried ({name})"), cell::upper(t.carried).text);
-        fact(&format!("local ({name})"), cell::upper(t.local).text);
+        let (carried, local) = (cell::upper(t.carried).text, cell::upper(t.local).text);
+        fact(&format!("{}: carried, local", gradients::rung_name(t.rung)), format!("{carried}, {local}"));
     }
     if let Some(s) = g.region_scale {
         fact("scale over the region", cell::upper(s).text);
@@ -255,16 +293,29 @@ fn facts(g: &Gradient) -> Vec<Fact> {
     if let Some(s) = g.tolerance.rel_of_scale {
         fact("atol ÷ scale", cell::upper(s).text);
     }
+    if lean {
+        if let (Some(this), Some(any)) = (g.tolerance.atol_between_runtimes, g.tolerance.atol_any_two_runtimes) {
+            let (this, any) = (cell::upper(this).text, cell::upper(any).text);
+            fact("atol between runtimes", format!("{this}; any two {any}"));
+        }
+    } else {
+        fact("margin: observed ÷ T", cell::upper_or_none(g.margin).text);
+        fact("detects corruptions from", detection(g));
+    }
+    if let Some(h) = &g.histogram {
+        fact(&format!("errors in {}", cell::name(&h.unit)), histogram(h));
+    }
+    v
+}
+
+/// What this certificate's limit and the defaults of others detect.
+fn detection(g: &Gradient) -> String {
     let defaults = g.detection.defaults.iter().map(|d| {
         let blind = if d.blind { " (blind: accepts all zeros)" } else { "" };
         format!("{}: {}{blind}", cell::name(&d.name), cell::upper(d.limit).text)
     });
     let own = format!("this limit: {}", cell::upper(g.detection.limit).text);
-    fact("detects corruptions from", std::iter::once(own).chain(defaults).collect::<Vec<_>>().join("; "));
-    if let Some(h) = &g.histogram {
-        fact(&format!("entries by error, in {}", cell::name(&h.unit)), histogram(h));
-    }
-    v
+    std::iter::once(own).chain(defaults).collect::<Vec<_>>().join("; ")
 }
 
 fn step(g: &Gradient, r: Rung, b: &crate::certificate::Bound) -> Step {
@@ -290,7 +341,7 @@ fn step(g: &Gradient, r: Rung, b: &crate::certificate::Bound) -> Step {
     }
 }
 
-/// A histogram in a line, without its empty bins.
+/// A histogram in a line, entries after each bin, without the empty ones.
 fn histogram(h: &Histogram) -> String {
     let edge = |i: usize| h.edges.get(i).map(|&e| cell::exact(e).text);
     let bin = |(i, &n): (usize, &u64)| {
@@ -322,6 +373,7 @@ pub(super) struct Forward {
 
 struct ForwardRow {
     number: usize,
+    /// HTML.
     node: String,
     op: String,
     shape: String,
@@ -329,6 +381,10 @@ struct ForwardRow {
     lo: Cell,
     hi: Cell,
     digits: String,
+    /// The fewest of the gradients of the parameters that it reads.
+    backward: String,
+    /// The numbers of the nodes that it reads.
+    reads: String,
     rungs: Vec<RungCell>,
     gates: String,
     undecided: String,
@@ -357,6 +413,12 @@ pub(super) fn forward(c: &Certificate) -> Forward {
     let sets = || c.forward.iter().map(|l| &l.bounds).chain(c.outputs.iter().map(|o| &o.bounds));
     let present: Vec<Rung> = Rung::ALL.into_iter().filter(|&r| sets().any(|b| b.get(r).is_some())).collect();
     let titled = c.forward.len() <= TITLED;
+    let nodes = graph::nodes(c);
+    let row = |(i, (l, n)): (usize, (&ForwardLayer, &graph::GraphNode))| ForwardRow {
+        backward: n.backward.map_or_else(|| "–".into(), cell::digits),
+        reads: n.reads.iter().map(|j| format!("#{}", j + 1)).collect::<Vec<_>>().join(", "),
+        ..forward_row(i + 1, l, &present, titled)
+    };
     let gates = c.forward.iter().flat_map(|l| l.undecided.iter().map(move |u| gate(l, u)));
     let outputs = c.outputs.iter().map(|o| {
         let (lo, hi) = cell::ends(o.observed);
@@ -376,7 +438,7 @@ pub(super) fn forward(c: &Certificate) -> Forward {
         ties: cell::count(c.gates.ties),
         unresolved: cell::count(c.gates.unresolved),
         rungs: present.iter().map(|&r| gradients::rung_name(r)).collect(),
-        rows: c.forward.iter().enumerate().map(|(i, l)| forward_row(i + 1, l, &present, titled)).collect(),
+        rows: c.forward.iter().zip(&nodes).enumerate().map(row).collect(),
         gates: gates.collect(),
         outputs: outputs.collect(),
     }
@@ -387,13 +449,15 @@ fn forward_row(number: usize, l: &ForwardLayer, present: &[Rung], titled: bool) 
     let some = |n: u64| if l.gates.total == 0 { "–".to_string() } else { cell::count(n) };
     let mut row = ForwardRow {
         number,
-        node: cell::name(&l.node),
+        node: cell::parted(&l.node),
         op: cell::name(&l.op),
         shape: cell::shape(&l.shape),
         max_abs: cell::upper(l.max_abs),
         lo,
         hi,
         digits: cell::digits(l.correct_digits),
+        backward: String::new(),
+        reads: String::new(),
         rungs: present.iter().map(|&r| rung_cell(l.bounds.get(r))).collect(),
         gates: some(l.gates.total),
         undecided: some(l.gates.undecided),

@@ -3,7 +3,8 @@
 use askama::Template;
 
 use super::cell::{self, Mark};
-use crate::certificate::{Certificate, Gradient, InputSource, ModelVerdict, Status, checklist};
+use super::gradients::rung_name;
+use crate::certificate::{Certificate, Gradient, InputSource, LimitRule, ModelVerdict, Num, Status, Waiver, checklist};
 
 /// Verdict and decision rule.
 #[derive(Template)]
@@ -14,12 +15,43 @@ pub(super) struct Verdict {
     sentence: String,
     rule: String,
     policy: String,
+    asked: Vec<Asked>,
+    waivers: Vec<Waived>,
+    /// The day on which the waivers were judged.
+    judged: String,
     tiles: Vec<Tile>,
     synthetic: Option<String>,
     warnings: Vec<String>,
     notes: Vec<String>,
     date: Option<String>,
     tool: String,
+}
+
+/// What the policy asks of some gradients.
+struct Asked {
+    pattern: String,
+    what: String,
+}
+
+/// A failure that the policy accepts for a while.
+struct Waived {
+    pattern: String,
+    reason: String,
+    expires: String,
+}
+
+/// A rule of the policy in words.
+fn asked(r: &LimitRule) -> Asked {
+    let figure = |x: Num| cell::exact(x).text;
+    let parts = [
+        r.max_rel.map(|x| format!("error ≤ {} · max(‖g‖∞, floor)", figure(x))),
+        r.max_abs.map(|x| format!("error ≤ {}", figure(x))),
+        r.min_correct_digits.map(|x| format!("at least {} correct digits", figure(x))),
+        r.max_undecided_gates.map(|n| format!("at most {} undecided gates", cell::count(n))),
+        r.forbid_vacuous.filter(|&yes| yes).map(|_| "a bound for other runtimes that isn’t vacuous".into()),
+        r.require_rung.map(|r| format!("a finite, rigorous {} bound", rung_name(r))),
+    ];
+    Asked { pattern: cell::name(&r.pattern), what: parts.into_iter().flatten().collect::<Vec<_>>().join("; ") }
 }
 
 /// A key figure.
@@ -32,9 +64,9 @@ struct Tile {
 pub(super) fn verdict(c: &Certificate) -> Verdict {
     let s = &c.summary;
     let mark = match c.verdict {
-        ModelVerdict::Certified => Mark { class: "pass", sign: "✓", word: "Certified" },
-        ModelVerdict::NotCertified => Mark { class: "fail", sign: "✗", word: "Not certified" },
-        ModelVerdict::Undecided => Mark { class: "open", sign: "?", word: "Undecided" },
+        ModelVerdict::Certified => Mark { class: "pass", word: "Certified" },
+        ModelVerdict::NotCertified => Mark { class: "fail", word: "Not certified" },
+        ModelVerdict::Undecided => Mark { class: "open", word: "Undecided" },
     };
     let tiles = vec![
         Tile {
@@ -45,7 +77,11 @@ pub(super) fn verdict(c: &Certificate) -> Verdict {
         Tile {
             figure: s.min_correct_digits.map_or_else(|| "–".into(), cell::digits),
             unit: "digits".into(),
-            text: "correct at least, in every gradient above the floor",
+            text: if c.decision_rule.floor.get() > 0.0 {
+                "correct at least, in every gradient above the floor"
+            } else {
+                "correct at least, in every gradient known not to be 0"
+            },
         },
         Tile { figure: cell::count(s.warned), unit: String::new(), text: "gradients with a warning" },
         Tile { figure: cell::count(c.exact_pass.bits), unit: "bits".into(), text: "precision of the exact pass" },
@@ -56,6 +92,9 @@ pub(super) fn verdict(c: &Certificate) -> Verdict {
         sentence: reasons(c),
         rule: sentence_case(&c.decision_rule.text),
         policy: cell::name(&c.decision_rule.policy),
+        asked: c.decision_rule.limits.iter().map(asked).collect(),
+        waivers: c.decision_rule.waivers.iter().map(waived).collect(),
+        judged: c.decision_rule.waivers_judged_on.as_deref().map_or_else(String::new, cell::name),
         tiles,
         synthetic: synthetic(c),
         warnings: c.warnings.iter().map(|w| cell::name(w)).collect(),
@@ -63,6 +102,10 @@ pub(super) fn verdict(c: &Certificate) -> Verdict {
         date: c.date.as_deref().map(cell::name),
         tool: format!("{} {}", cell::name(&c.tool.name), cell::name(&c.tool.version)),
     }
+}
+
+fn waived(w: &Waiver) -> Waived {
+    Waived { pattern: cell::name(&w.pattern), reason: cell::prose(&w.reason), expires: cell::name(&w.expires) }
 }
 
 /// What the verdict comes from, in one or a few sentences.
@@ -90,13 +133,15 @@ fn reasons(c: &Certificate) -> String {
         told.push(of(breaches, "doesn’t keep what the policy asks of it", "don’t keep what the policy asks of them"));
     }
     if wrong > 0 {
-        told.push(format!("Of the file’s own gradients, {} are not the derivatives.", cell::count(wrong)));
+        let verb = if wrong == 1 { "is not the derivative" } else { "are not the derivatives" };
+        told.push(format!("Of the file’s own gradients, {} {verb}.", cell::count(wrong)));
     }
     if undecided > 0 {
         told.push(of(undecided, "is undecided", "are undecided"));
     }
     if unknown > 0 {
-        told.push(format!("Of the file’s own gradients, {} are undecided.", cell::count(unknown)));
+        let verb = if unknown == 1 { "is" } else { "are" };
+        told.push(format!("Of the file’s own gradients, {} {verb} undecided.", cell::count(unknown)));
     }
     if failed > 0 {
         told.push(format!("Of this tool’s own checks, {} failed.", cell::count(failed)));

@@ -1,7 +1,7 @@
 //! Checks that run on every model: link invariants, hypotheses, negative controls.
 
 use super::{Loaded, Passes};
-use crate::certificate::{Check, CheckKind, Status, judge};
+use crate::certificate::{Check, CheckKind, Status, decimal, judge};
 use crate::error::Diagnostic;
 use crate::import::{Lowered, crosscheck};
 use crate::ir::{Array, Tensor, ValueId};
@@ -15,6 +15,11 @@ use std::collections::HashMap;
 fn check(kind: CheckKind, name: &str, holds: bool, evidence: String) -> Check {
     let result = if holds { Status::Pass } else { Status::Fail };
     Check { kind, name: name.into(), result, evidence }
+}
+
+/// A figure that nothing exceeds, in two digits.
+fn at_most(x: f64) -> String {
+    if x.is_finite() { decimal::up(x, 2) } else { "without bound".into() }
 }
 
 /// The link between the graph and the tape that executes it, run on this model.
@@ -107,8 +112,11 @@ pub fn cross_check(loaded: &Loaded, values: &[Tensor]) -> Check {
         let agrees = c.worst_relative_difference <= CROSS_CHECK;
         let result = if agrees { Status::Pass } else { Status::Undecided };
         let evidence = format!(
-            "{} of {} values compared, largest difference {:.1e} of the largest entry, at \"{}\"",
-            c.compared, c.of, c.worst_relative_difference, c.worst
+            "{} of {} values compared, largest difference {} of the largest entry, at \"{}\"",
+            c.compared,
+            c.of,
+            at_most(c.worst_relative_difference),
+            c.worst
         );
         (result, evidence)
     };
@@ -138,7 +146,7 @@ pub fn budget(p: &Passes) -> Option<Check> {
     let holds = worst <= 1e-6;
     let differ = match worst {
         0.0 => "agree as closely as the enclosures tell".to_string(),
-        _ => format!("differ by {worst:.1e} of the error at most"),
+        _ => format!("differ by {} of the error at most", at_most(worst)),
     };
     let figures = format!("{} gradients; parts and error {differ}", budget.entries.len());
     Some(check(CheckKind::CrossCheck, "the error budget adds up to the error", holds, figures))

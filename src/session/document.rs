@@ -8,8 +8,8 @@ use crate::certificate::policy::source_date;
 use crate::certificate::{
     Adversary, Assumption, Assurance, Bound, Bounds, Certificate, Check, Contribution, Elementary, Enclosure,
     Environment, Exact, ExactPass, Figures, ForwardLayer, Gates, Gradient, GraphSize, InputSource, Inputs, Loss, Model,
-    ModelFile, Num, Opset, Output, Reached, Reduction, Region, RegionTolerance, RoundingModel, Rule, Rung, Seed,
-    Status, TensorInfo, Terms, UndecidedGate,
+    ModelFile, NodeAttribute, Num, OnnxNode, Opset, Output, Reached, Reduction, Region, RegionTolerance, RoundingModel,
+    Rule, Rung, Seed, Status, TensorInfo, Terms, UndecidedGate,
 };
 use crate::chain::Site;
 use crate::chain::probes::FAILURE;
@@ -17,7 +17,7 @@ use crate::data::npz;
 use crate::error::Diagnostics;
 use crate::import::Source;
 use crate::import::tensor::hex;
-use crate::ir::ValueId;
+use crate::ir::{Attribute, Origin, ValueId};
 use crate::num::mag::max_of;
 use crate::num::{Mag, elementary, reduce};
 use crate::ops::{self, Op, RevGraph, SHARED, UNKNOWN_GATE};
@@ -517,6 +517,7 @@ fn forward(loaded: &Loaded, p: &Passes, table: &GateTable) -> Vec<ForwardLayer> 
         Some(ForwardLayer {
             node: o.node.clone(),
             op: o.op.clone(),
+            onnx: as_written(o),
             inputs: nodes_read(graph, &nodes, origin),
             shape: graph.shape(last).iter().map(|&n| n as u64).collect(),
             max_abs: Num::of(f.max_abs),
@@ -529,6 +530,18 @@ fn forward(loaded: &Loaded, p: &Passes, table: &GateTable) -> Vec<ForwardLayer> 
         })
     };
     onnx_nodes(graph).into_iter().filter_map(layer).collect()
+}
+
+/// An ONNX node, as the certificate shows it.
+pub(crate) fn as_written(o: &Origin) -> OnnxNode {
+    let attribute = |a: &Attribute| NodeAttribute { name: a.name.clone(), kind: a.kind.into(), value: a.value.clone() };
+    OnnxNode {
+        domain: if o.domain.is_empty() { "ai.onnx".into() } else { o.domain.clone() },
+        opset: o.opset,
+        inputs: o.inputs.clone(),
+        outputs: o.outputs.clone(),
+        attributes: o.attributes.iter().map(attribute).collect(),
+    }
 }
 
 /// Names of the other ONNX nodes whose values the primitives `nodes` of one ONNX node read.

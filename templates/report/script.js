@@ -10,10 +10,10 @@
   const body = table && table.tBodies[0];
   if (body) {
     const rows = [...body.rows];
-    // A figure sorts as a number, "unbounded" above all numbers, and what isn't there last.
+    // The first figure of a cell sorts as a number, "unbounded" above all numbers, and what isn't there last.
     const key = (row, i) => {
-      const text = row.cells[i].textContent.trim();
-      const number = parseFloat(text.replace(/^≥ /, ""));
+      const text = row.cells[i].firstChild?.textContent ?? "";
+      const number = parseFloat(text.replace(/^≥ |\u202f/g, ""));
       return Number.isNaN(number) ? (text.startsWith("unbounded") ? Infinity : null) : number;
     };
     const words = new Set([1, 2, table.tHead.rows[0].cells.length - 1]);
@@ -59,7 +59,7 @@
     table.closest(".scroll").before(tools);
   }
   const details = [...document.querySelectorAll("section:not(.unprinted) > details")];
-  const layers = [...document.querySelectorAll("details.layer")];
+  const layers = [...document.querySelectorAll("#layers > details")];
   if (layers.length) {
     const fold = (open, text) => {
       const b = make("button", { type: "button" }, text);
@@ -70,7 +70,7 @@
   }
   // A link to a folded layer unfolds it, and what is printed is unfolded.
   const reveal = () => {
-    const d = document.getElementById(location.hash.slice(1));
+    const d = document.getElementById(location.hash.slice(1) || "main");
     if (d instanceof HTMLDetailsElement) d.open = true;
   };
   addEventListener("hashchange", reveal);

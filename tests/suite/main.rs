@@ -9,6 +9,8 @@ mod corpus;
 mod crosscheck;
 mod decode;
 mod exact;
+#[cfg(unix)]
+mod firefox;
 mod gate;
 mod gradients;
 mod hostile;

@@ -13,6 +13,24 @@ pub const ENTER: &str = "\u{e007}";
 /// The tabulator.
 pub const TAB: &str = "\u{e004}";
 
+/// What a page is asked and told in any browser.
+pub trait Page {
+    /// Loads a file.
+    fn open(&self, file: &Path);
+    /// Runs a script and returns what it returns.
+    fn script(&self, script: &str) -> Value;
+    /// Presses and releases keys, one after the other, wherever the focus is.
+    fn keys(&self, keys: &str);
+}
+
+/// A WebDriver action that presses and releases keys.
+pub fn presses(keys: &str) -> Value {
+    let presses = keys.chars().flat_map(|k| {
+        [json!({"type": "keyDown", "value": k.to_string()}), json!({"type": "keyUp", "value": k.to_string()})]
+    });
+    json!({"type": "key", "id": "keys", "actions": presses.collect::<Vec<_>>()})
+}
+
 /// A browser window with a profile of its own; it and its driver end when this is dropped.
 pub struct Browser {
     driver: Child,
@@ -42,7 +60,7 @@ impl Browser {
             .find_map(|l| l.split_once("successfully on port ").map(|(_, p)| p.trim_end_matches('.').to_owned()))
             .expect("chromedriver says its port");
         let config = ureq::Agent::config_builder().http_status_as_error(false);
-        let agent = config.timeout_global(Some(Duration::from_secs(300))).build().into();
+        let agent = config.timeout_global(Some(Duration::from_secs(900))).build().into();
         let session = format!("http://127.0.0.1:{port}/session");
         let mut b = Browser { driver, _output: output, agent, session, _profile: profile };
         let directory = b._profile.path().display().to_string();
@@ -96,16 +114,6 @@ impl Browser {
         self.call("POST", path, Some(body)).unwrap_or_else(|e| panic!("{path}: {e}"))
     }
 
-    /// Loads a file.
-    pub fn open(&self, file: &Path) {
-        self.post("/url", json!({"url": format!("file://{}", file.display())}));
-    }
-
-    /// Runs a script and returns what it returns.
-    pub fn script(&self, script: &str) -> Value {
-        self.post("/execute/sync", json!({"script": script, "args": []}))
-    }
-
     /// Runs a script that calls back with its result.
     pub fn script_async(&self, script: &str) -> Value {
         self.post("/timeouts", json!({"script": 240_000}));
@@ -115,15 +123,6 @@ impl Browser {
     /// A command of Chromium's debugging protocol.
     pub fn debug(&self, command: &str, parameters: Value) -> Value {
         self.post("/goog/cdp/execute", json!({"cmd": command, "params": parameters}))
-    }
-
-    /// Presses and releases keys, one after the other, wherever the focus is.
-    pub fn keys(&self, keys: &str) {
-        let presses = keys.chars().flat_map(|k| {
-            [json!({"type": "keyDown", "value": k.to_string()}), json!({"type": "keyUp", "value": k.to_string()})]
-        });
-        let source = json!({"type": "key", "id": "keys", "actions": presses.collect::<Vec<_>>()});
-        self.post("/actions", json!({"actions": [source]}));
     }
 
     /// Entries of a log since it was last asked for: `browser` or `performance`.
@@ -162,6 +161,20 @@ impl Browser {
     }
 }
 
+impl Page for Browser {
+    fn open(&self, file: &Path) {
+        self.post("/url", json!({"url": format!("file://{}", file.display())}));
+    }
+
+    fn script(&self, script: &str) -> Value {
+        self.post("/execute/sync", json!({"script": script, "args": []}))
+    }
+
+    fn keys(&self, keys: &str) {
+        self.post("/actions", json!({"actions": [presses(keys)]}));
+    }
+}
+
 impl Drop for Browser {
     fn drop(&mut self) {
         // The browser ends with its session.
@@ -172,7 +185,7 @@ impl Drop for Browser {
 }
 
 /// Base64, decoded.
-fn bytes(text: &Value) -> Vec<u8> {
+pub fn bytes(text: &Value) -> Vec<u8> {
     use base64::prelude::{BASE64_STANDARD, Engine};
     BASE64_STANDARD.decode(text.as_str().expect("there is data")).expect("the data is Base64")
 }

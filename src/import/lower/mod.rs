@@ -49,6 +49,7 @@ use super::inputs::Inputs;
 use super::model::{Node, OnnxModel};
 use super::sort::reads;
 use super::value::{Cotangent, LeafInfo, Lowered, Note, Options, Seed, Source, Value, matches, role, trained, weight};
+use super::viewer;
 use crate::data::{DType, Data, HostTensor};
 use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::ir::{Leaf, LeafKind, Origin, Tensor, ValueId};
@@ -414,6 +415,10 @@ impl<'m> Lowering<'m> {
             op: node.full_op(),
             opset: node.opset,
             layer: node.layer(),
+            domain: node.domain.clone(),
+            inputs: node.inputs.clone(),
+            outputs: node.outputs.clone(),
+            attributes: viewer::attributes(node),
         });
     }
 
