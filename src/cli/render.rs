@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Exit, files, print};
-use crate::certificate::{Certificate, Limits};
+use crate::certificate::{Certificate, Policy};
 use crate::error::{Code, Diagnostic, printable};
 use crate::session::Failure;
 use crate::{output, report};
@@ -32,13 +32,12 @@ pub(super) fn run(certificate: &Path, to: &Path) -> Result<Exit, Failure> {
 /// A certificate that was edited may claim what its figures don't say.
 fn consistent(c: &Certificate) -> Result<(), Diagnostic> {
     let mut again = c.clone();
-    let limits = Limits { max_rel: c.decision_rule.max_rel.get(), floor: c.decision_rule.floor.get() };
     let bad = |what: String| {
         Err(Diagnostic::new(Code::Malformed, what)
             .note("it was changed after it was written, or written by another version")
             .help("make it again with `certify MODEL --certificate FILE`"))
     };
-    match again.decide(limits) {
+    match again.decide_by(&Policy::of(&c.decision_rule)) {
         Err(bug) => bad(format!("the certificate contradicts itself: {}", bug.violations.join("; "))),
         Ok(()) if again != *c => bad("the certificate's verdicts don't follow from its figures".into()),
         Ok(()) => Ok(()),

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
+use assert_cmd::cargo::CommandCargoExt;
 use certify::certificate::{Certificate, ModelVerdict, Policy};
 use certify::gate::policy;
 use certify::report;
@@ -57,5 +59,20 @@ fn samples_are_up_to_date() {
         c.environment = kept.environment.clone();
         c.seal();
         assert!(c.to_json() == text, "{name}.json is out of date: run with CERTIFY_BLESS=1");
+    }
+}
+
+/// Those decided by a policy's rules as well.
+#[test]
+fn samples_are_rendered_again_from_their_certificates() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/samples");
+    let out = tempfile::tempdir().unwrap();
+    for (name, ..) in SAMPLES {
+        let page = out.path().join(format!("{name}.html"));
+        let mut render = Command::cargo_bin("certify").unwrap();
+        let done =
+            render.arg("render").arg(dir.join(format!("{name}.json"))).arg("--report").arg(&page).output().unwrap();
+        assert!(done.status.success(), "{name}: {}", String::from_utf8_lossy(&done.stderr));
+        assert!(fs::read(&page).unwrap() == fs::read(dir.join(format!("{name}.html"))).unwrap(), "{name}");
     }
 }
