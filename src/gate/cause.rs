@@ -278,8 +278,9 @@ fn of_binary64(given: &GivenTensor, c: &Compared) -> Option<Cause> {
     // 2^20 unit roundoffs 2^-53, then some unit roundoffs 2^-24
     if rel <= 2f64.powi(-33) {
         let text = format!(
-            "{rel:.1e} of ‖g‖∞ is what rounding in binary64 can add up to on the way (2^-53 = 1.1e-16 an operation): \
-             the limit asks for more than binary64 gives here"
+            "{rel:.1e} of ‖g‖∞ is what rounding in binary64 can add up to on the way (2^-53 = 1.1e-16 an operation), or \
+             what a normalisation's epsilon makes that the graph holds in binary32 and the other program in binary64: \
+             the limit asks for more than such gradients give here"
         );
         return Some(cause("binary64", text));
     }
