@@ -45,12 +45,7 @@ impl Figures {
 }
 
 fn outside(e: &Errors, run: &Tensor, spec: &[Interval]) -> usize {
-    // the distance is rounded to nearest: the number below it is a lower bound
-    let far = |i: usize| {
-        let x = f64::from(run.data[i]);
-        let near = if spec[i].contains(x) { 0.0 } else { (spec[i].lo - x).max(x - spec[i].hi) };
-        e.eps[i].get() < near.next_down()
-    };
+    let far = |i: usize| e.eps[i].get() < spec[i].gap(f64::from(run.data[i]));
     parallel::count(run.data.len(), 1 << 12, far)
 }
 

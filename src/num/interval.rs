@@ -99,6 +99,13 @@ impl Interval {
         Mag::of((self.hi - m).next_up()).max(Mag::of((m - self.lo).next_up()))
     }
 
+    /// min |x − m| over the interval, rounded down.
+    #[inline]
+    pub fn gap(self, m: f64) -> f64 {
+        // the difference is rounded to nearest: the number below it is a lower bound
+        if self.contains(m) { 0.0 } else { (self.lo - m).max(m - self.hi).next_down().max(0.0) }
+    }
+
     /// Does it contain x?
     #[inline]
     pub fn contains(self, x: f64) -> bool {

@@ -75,8 +75,7 @@ pub fn of_intervals(run: &[f32], spec: &[Interval]) -> TensorFigures {
         run.iter().map(|&x| f64::from(x)),
         run.iter().zip(spec).map(|(&x, s)| {
             let x = f64::from(x);
-            let near = if s.contains(x) { 0.0 } else { (s.lo - x).max(x - s.hi).next_down().max(0.0) };
-            ((s.mig(), s.mag().get()), (near, s.radius_about(x)))
+            ((s.mig(), s.mag().get()), (s.gap(x), s.radius_about(x)))
         }),
     )
 }

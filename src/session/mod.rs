@@ -220,10 +220,12 @@ pub fn certify(request: &Request, progress: &dyn Progress) -> Result<Outcome, Fa
     let extras = Extras { chain: request.chain, region: request.region.map(Mag::of), adversary: request.adversary };
     let subjects = subject::of(&loaded, !request.outputs.is_empty())?;
     passes::affordable(&loaded.lowered.graph, request.chain)?;
+    progress.pass("binary32 run");
+    let values = runtime::eval(&loaded.lowered.graph)?;
     // before the tables of the passes are there: the other program needs memory of its own
     progress.pass("another program's run");
-    let cross = cross_check(&loaded, &runtime::eval(&loaded.lowered.graph)?);
-    let passes = Passes::run(&loaded.lowered, subjects, extras, request.resume.as_deref(), progress)?;
+    let cross = cross_check(&loaded, &values);
+    let passes = Passes::run(&loaded.lowered, values, subjects, extras, request.resume.as_deref(), progress)?;
     progress.pass("certificate");
     let certificate = document::certificate(request, &loaded, &passes, cross)?;
     Ok(Outcome { certificate, dump: dump::files(&loaded.lowered, &passes) })

@@ -138,9 +138,10 @@ pub struct Adversary {
 }
 
 impl Passes {
-    /// Runs them, on a graph that is [`affordable`].
+    /// Runs them, on a graph that is [`affordable`] and whose values this run has found.
     pub fn run(
         lowered: &Lowered,
+        values: Vec<Tensor>,
         subjects: Vec<Subject>,
         extras: Extras,
         resume: Option<&Path>,
@@ -156,8 +157,7 @@ impl Passes {
         let parameters: Vec<ValueId> = graph.parameters().collect();
         let wanted = graph.differentiated(&[]);
 
-        progress.pass("binary32 run");
-        let values = runtime::eval(graph)?;
+        progress.pass("binary32 run, backward");
         let cotangents = runtime::backprop(graph, &values, &seeds, &wanted)?;
 
         progress.pass("exact pass");
