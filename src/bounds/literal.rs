@@ -109,9 +109,7 @@ mod tests {
     #[test]
     fn silent_nodes_are_charged_half_an_ulp_of_the_largest_entry() {
         let mut b = Builder::new();
-        let mut leaf = |kind, data: &[f32]| {
-            b.leaf(Leaf { name: "leaf".into(), kind, tensor: Tensor::new(vec![2], data.to_vec()) })
-        };
+        let mut leaf = |kind, data: &[f32]| b.leaf(Leaf::new("leaf", kind, Tensor::new(vec![2], data.to_vec())));
         let (p, c) = (leaf(LeafKind::Parameter, &[1.5, 2.0]), leaf(LeafKind::Constant, &[0.5, 0.25]));
         let scaled = b.node(Mul, &[p, c]).unwrap();
         let square = b.node(Mul, &[scaled, scaled]).unwrap();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 
+use crate::gate::Constants;
 use crate::import::Objective;
 use crate::session::ChainChoice;
 
@@ -104,6 +105,10 @@ pub struct Check {
     /// Call tensors of the file otherwise: "*" and "?" of TO stand for what those of FROM match
     #[arg(long = "rename", value_name = "FROM=TO", value_parser = assignment)]
     pub renames: Vec<(String, String)>,
+    /// Constants of the exact gradients: as the file holds them, or as a program in binary64 has them (1e-5, √2, …)
+    /// where that can be told from the binary32 number; each is listed
+    #[arg(long, value_enum, value_name = "AS", default_value_t)]
+    pub constants: Constants,
     /// Limits and waivers (TOML); `certify policy init` writes a commented one
     #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
     pub policy: Option<PathBuf>,

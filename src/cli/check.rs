@@ -9,6 +9,7 @@ use super::{Exit, prepare, print, request, results, say};
 use crate::certificate::{Enclosure, Status, decimal};
 use crate::error::printable;
 use crate::gate::check::TensorCheck;
+use crate::gate::constants::Reading;
 use crate::gate::outputs::Findings;
 use crate::gate::{self, Checked, Rename, tensors};
 use crate::session::Failure;
@@ -23,7 +24,7 @@ pub(super) fn run(args: &Check) -> Result<Exit, Failure> {
     let request = request::of(&args.graph, ExtraArgs::default(), args.policy.as_deref())?;
     let given = tensors::read(&args.gradients, &renames)?;
     let spinner = Spinner::new(&args.run);
-    let checked = gate::check(&request, &given, &spinner)?;
+    let checked = gate::check(&request, &given, args.constants, &spinner)?;
     drop(spinner);
     let mut files = args.results.contents(&Findings::from(&checked));
     files.extend(args.json.as_deref().map(|p| (standard(p), results::document(&checked, args.canonical))));
@@ -64,6 +65,29 @@ fn figures(t: &TensorCheck) -> String {
     format!(": error in {}{rel}, {digits} correct digits, limit {}", ends(o), decimal::down(t.limit.get(), 3))
 }
 
+/// How constants were read: a line for each number, with where it stands first.
+fn constants(c: &Checked) -> String {
+    let mut out = String::new();
+    let first = |r: &&Reading| c.readings.iter().find(|o| o.held == r.held).is_some_and(|o| o.at == r.at);
+    let numbers: Vec<_> = c.readings.iter().filter(first).collect();
+    for r in numbers.iter().take(LISTED) {
+        // held in binary32, so that its shortest decimal is one of that
+        let (held, more) = (r.held.0.get() as f32, c.readings.iter().filter(|o| o.held == r.held).count() - 1);
+        let at = match more {
+            0 => printable(&r.at).to_string(),
+            n => format!("{} and {n} more", printable(&r.at)),
+        };
+        let _ = match &r.read {
+            Some(read) => writeln!(out, "constant     {held:e} is read as {read} ({at})"),
+            None => writeln!(out, "constant     {held:e} is kept: nothing known rounds to it ({at})"),
+        };
+    }
+    if numbers.len() > LISTED {
+        let _ = writeln!(out, "             and {} more", numbers.len() - LISTED);
+    }
+    out
+}
+
 /// The result in words: what doesn't pass, with its causes, and counts.
 fn text(c: &Checked) -> String {
     let mut out = String::new();
@@ -91,6 +115,7 @@ fn text(c: &Checked) -> String {
         decimal::full(rule.floor.get()),
         if rule.limits.is_empty() { "" } else { ", or as its rules say" }
     );
+    out.push_str(&constants(c));
     if let Some(t) = worst(c) {
         let _ = writeln!(out, "worst        \"{}\"{}", printable(&t.name), figures(t));
     }

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::compare::{Compared, index_of};
+use super::constants::Constants;
 use super::tensors::GivenTensor;
 use crate::data::DType;
 
@@ -36,6 +37,8 @@ pub struct Context<'a> {
     pub others: &'a [(String, Vec<usize>, Vec<f64>)],
     /// Sizes that a factor may stem from: what it is, and how large.
     pub sizes: &'a [(String, usize)],
+    /// Which constants the exact gradients have.
+    pub constants: Constants,
 }
 
 /// A change explains an error if what remains of it is this small a part, or within the limit.
@@ -88,7 +91,7 @@ pub fn of_values(name: &str, given: &GivenTensor, c: &Compared, context: &Contex
     }
     // The pattern of errors as small as these says nothing.
     if found.is_empty()
-        && let Some(c) = of_binary64(given, c)
+        && let Some(c) = of_binary64(given, c, context.constants)
     {
         return vec![c];
     }
@@ -270,24 +273,35 @@ pub fn low_precision(given: &GivenTensor, c: &Compared) -> Option<Cause> {
 }
 
 /// What a binary64 computation may differ by from the exact gradient of a graph in binary32, rightly.
-fn of_binary64(given: &GivenTensor, c: &Compared) -> Option<Cause> {
+fn of_binary64(given: &GivenTensor, c: &Compared, constants: Constants) -> Option<Cause> {
     let rel = c.observed?.hi() / c.norm.lo();
     if given.dtype != DType::F64 || low_precision(given, c).is_some() {
         return None;
     }
+    let file = constants == Constants::File;
     // 2^20 unit roundoffs 2^-53, then some unit roundoffs 2^-24
     if rel <= 2f64.powi(-33) {
+        let epsilon = if file {
+            ", or what a normalisation's epsilon makes that the graph holds in binary32 and the other program in \
+             binary64 (`--constants binary64` takes that one)"
+        } else {
+            ""
+        };
         let text = format!(
-            "{rel:.1e} of ‖g‖∞ is what rounding in binary64 can add up to on the way (2^-53 = 1.1e-16 an operation), or \
-             what a normalisation's epsilon makes that the graph holds in binary32 and the other program in binary64: \
-             the limit asks for more than such gradients give here"
+            "{rel:.1e} of ‖g‖∞ is what rounding in binary64 can add up to on the way (2^-53 = 1.1e-16 an \
+             operation){epsilon}: the limit asks for more than such gradients give here"
         );
         return Some(cause("binary64", text));
     }
+    let whose = if file {
+        "(√2 of a GELU, 0.01 of a LeakyRelu, epsilon): exact here is the graph with its constants as the file holds \
+         them. Try `--constants binary64`, compute with the file's, or set max_rel above this"
+    } else {
+        "and that isn't among those read as the program has them: compute with the file's, or set max_rel above this"
+    };
     let text = format!(
         "{rel:.1e} of ‖g‖∞ is too much for roundings in binary64 and about what a constant makes that the graph holds \
-         in binary32 (2^-24 = 6e-8 a constant: √2 of a GELU, 0.01 of a LeakyRelu, epsilon): exact here is the graph \
-         with its constants as the file holds them. Compute with those, or set max_rel above this"
+         in binary32 (2^-24 = 6e-8 a constant) {whose}"
     );
     (rel <= 2f64.powi(-20)).then(|| cause("constants", text))
 }
@@ -351,7 +365,14 @@ mod tests {
         let c = with_balls(&given.data, Some(&balls));
         let others = [("other".to_string(), shape.to_vec(), spec(s.len(), 5.0))];
         let sizes = [("the batch size".to_string(), 16)];
-        let context = Context { shape, limit: limit(&c), largest: c.norm.lo(), others: &others, sizes: &sizes };
+        let context = Context {
+            shape,
+            limit: limit(&c),
+            largest: c.norm.lo(),
+            others: &others,
+            sizes: &sizes,
+            constants: Constants::File,
+        };
         of_values("g", &given, &c, &context).into_iter().map(|c| format!("{}: {}", c.id, c.text)).collect()
     }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cause::{self, Cause, Context, cause};
 use super::compare::{Compared, index_of, with_balls};
+use super::constants::{self, Constants, Reading};
 use super::layers::{self, LayerCheck};
 use super::tensors::{Given, GivenTensor};
 use crate::certificate::canonical::digest;
@@ -46,6 +47,10 @@ pub struct Checked {
     pub inputs: Inputs,
     /// What was differentiated.
     pub seed: Vec<Seed>,
+    /// Which numbers the exact gradients have for constants.
+    pub constants: Constants,
+    /// Constants that somebody may have meant otherwise than the file holds them; none unless they are asked for.
+    pub readings: Vec<Reading>,
     /// What was checked.
     pub gradients: GivenFile,
     /// By what.
@@ -160,14 +165,23 @@ pub struct WorstGiven {
     pub spec: Enclosure,
 }
 
-/// Checks tensors against the enclosures of a model's gradients.
+/// Checks tensors against the enclosures of a model's gradients, with constants as asked for.
 ///
 /// # Errors
 /// What stands in the way of the exact pass; a tensor that is missing or wrong is a verdict, no error.
-pub fn check(request: &Request, given: &Given, progress: &dyn Progress) -> Result<Checked, Failure> {
+pub fn check(
+    request: &Request,
+    given: &Given,
+    constants: Constants,
+    progress: &dyn Progress,
+) -> Result<Checked, Failure> {
     environment::check().map_err(Diagnostics::from)?;
     progress.pass("import");
-    let loaded = load(request)?;
+    let mut loaded = load(request)?;
+    let readings = match constants {
+        Constants::File => Vec::new(),
+        Constants::Binary64 => constants::reread(&mut loaded.lowered.graph),
+    };
     let graph = &loaded.lowered.graph;
     let parameters: Vec<ValueId> = graph.parameters().collect();
     if parameters.is_empty() {
@@ -177,7 +191,7 @@ pub fn check(request: &Request, given: &Given, progress: &dyn Progress) -> Resul
     progress.pass("exact pass");
     let found = enclose(&loaded, given, &parameters, &request.policy);
     progress.pass("comparison");
-    Ok(document(request, &loaded, given, &parameters, &found))
+    Ok(document(request, &loaded, given, &parameters, &found, (constants, readings)))
 }
 
 /// Encloses all values and cotangents, at a precision that decides every tensor given.
@@ -231,6 +245,7 @@ fn document(
     given: &Given,
     parameters: &[ValueId],
     (found, attempts): &(spec::Exact, Vec<u32>),
+    (constants, readings): (Constants, Vec<Reading>),
 ) -> Checked {
     let policy = &request.policy;
     let graph = &loaded.lowered.graph;
@@ -251,13 +266,14 @@ fn document(
     for ((&v, c), (_, spec)) in parameters.iter().zip(&compared).zip(&found.gradients) {
         let who = Identity::of(loaded, &Subject::leaf(&loaded.lowered, 0, v));
         let limit = policy.limit(&[&who.name, &who.layer, &who.node], c.norm.lo(), largest);
-        let context = Context { shape: graph.shape(v), limit, largest, others: &all, sizes: &sizes };
+        let context = Context { shape: graph.shape(v), limit, largest, others: &all, sizes: &sizes, constants };
         tensors.push(tensor(&who, given, c, spec.as_ref(), &context, policy));
     }
     let layers = layers::compare(loaded, found, given, policy);
     let (extra, called) = extra(loaded, given, &tensors, &all);
     let (mut warnings, _) = document::remarks(loaded);
     warnings.extend(warn(policy, &tensors, found.capped));
+    warnings.extend(constants::remark(&readings));
     let count = |s: Status| tensors.iter().filter(|t| t.verdict == s).count() as u64;
     let open = |s: Status| tensors.iter().any(|t| t.verdict == s && t.waiver.is_none());
     let mut rule = DecisionRule {
@@ -294,6 +310,8 @@ fn document(
         model: document::model(loaded),
         inputs: document::inputs(loaded),
         seed: document::seeds(request, loaded),
+        constants,
+        readings,
         gradients: GivenFile {
             file: given.file.clone(),
             sha256: given.sha256.clone(),

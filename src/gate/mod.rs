@@ -7,6 +7,7 @@
 pub mod cause;
 pub mod check;
 pub mod compare;
+pub mod constants;
 pub mod diff;
 mod evidence;
 mod expected;
@@ -18,4 +19,5 @@ pub mod tensors;
 pub mod verify;
 
 pub use check::{Checked, check};
+pub use constants::Constants;
 pub use tensors::{Given, Rename};

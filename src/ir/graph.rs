@@ -34,6 +34,22 @@ pub struct Leaf {
     pub kind: LeafKind,
     /// Its value.
     pub tensor: Tensor,
+    /// Numbers that the specification is to have in place of some of its entries; none but where gradients of a
+    /// program in binary64 are checked.
+    pub meant: Vec<(f32, f64)>,
+}
+
+impl Leaf {
+    /// A leaf that is what its tensor holds.
+    pub fn new(name: impl Into<String>, kind: LeafKind, tensor: Tensor) -> Leaf {
+        Leaf { name: name.into(), kind, tensor, meant: Vec::new() }
+    }
+
+    /// Entry i as the specification has it.
+    pub fn exact(&self, i: usize) -> f64 {
+        let held = self.tensor.data[i];
+        self.meant.iter().find(|(h, _)| *h == held).map_or(f64::from(held), |(_, m)| *m)
+    }
 }
 
 /// The ONNX node that a primitive node was lowered from.
@@ -133,6 +149,14 @@ impl<P> Graph<P> {
             Leaf { tensor, ..l.clone() }
         };
         Graph { leaves: self.leaves.iter().map(leaf).collect(), ..self.clone() }
+    }
+
+    /// Lets the specification have other constants: `leaf` may say what entries of a leaf mean, `op` may change
+    /// those of a primitive. Both get the name of the value.
+    pub fn reread(&mut self, mut leaf: impl FnMut(&mut Leaf), mut op: impl FnMut(&str, &mut P)) {
+        self.leaves.iter_mut().for_each(&mut leaf);
+        let origins = &self.origins;
+        self.nodes.iter_mut().for_each(|n| op(&origins[n.origin].node, &mut n.op));
     }
 
     /// The id of the k-th node.

@@ -38,8 +38,8 @@ use crate::num::{Arith, Interval, Mag, lemma};
 /// Normalises each row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Normalize {
-    /// ε, added to the variance.
-    pub epsilon: f32,
+    /// ε, added to the variance: a binary32 number, but where gradients of a program in binary64 are checked.
+    pub epsilon: f64,
     /// Whether the mean is taken away first.
     pub centred: bool,
 }
@@ -65,7 +65,7 @@ impl Normalize {
         let mean = if self.centred { x.clone().sum::<f64>() / n } else { 0.0 };
         let d: Vec<f64> = x.map(|v| v - mean).collect();
         let variance = d.iter().map(|v| v * v).sum::<f64>() / n;
-        Row { d, sigma: (variance + f64::from(self.epsilon)).sqrt() }
+        Row { d, sigma: (variance + self.epsilon).sqrt() }
     }
 
     /// mean(ȳ) (or 0) and mean(ȳ·y), in binary64.
@@ -78,7 +78,7 @@ impl Normalize {
 
     /// A lower bound on every exact σ: √ε.
     fn floor(&self) -> f64 {
-        f64::from(self.epsilon).sqrt() * (1.0 - 1e-14)
+        self.epsilon.sqrt() * (1.0 - 1e-14)
     }
 
     /// A lower bound on the σ that a run computes: the exact one's less its error, and never below what
@@ -97,7 +97,7 @@ impl Normalize {
             x.to_vec()
         };
         let variance = a.div(&a.dot(d.iter().map(|v| (v, v)), None), &n);
-        let epsilon = f64::from(self.epsilon);
+        let epsilon = self.epsilon;
         let sigma = a.root(&a.add(&variance, &a.constant(epsilon)), epsilon);
         (d.iter().map(|v| a.quotient(v, &sigma, self.floor())).collect(), sigma)
     }
@@ -170,7 +170,7 @@ impl Normalize {
         let under = self.computed_floor(low, own_sigma);
         // A run's y are its d over their own root mean square: they don't exceed √n either, unless squares
         // underflow and nothing makes up for it.
-        let widest = if f64::from(self.epsilon) >= smallest_normal() && relative.get() < 1e-3 {
+        let widest = if self.epsilon >= smallest_normal() && relative.get() < 1e-3 {
             Mag::count(n).sqrt() * Mag::of(2.01)
         } else {
             Mag::INFINITY

@@ -213,16 +213,12 @@ fn once(
         },
     );
     let value = |v: ValueId, values: &[Array<Ball>]| match graph.leaves().get(v.index()) {
-        Some(leaf) => textbook::lift(&balls, &leaf.tensor),
+        Some(leaf) => textbook::lift_leaf(&balls, leaf),
         None => values[v.index()].clone(),
     };
     let kept = keep.iter().map(|&v| (v, value(v, &values))).collect();
-    let points = |v: ValueId| {
-        graph
-            .leaves()
-            .get(v.index())
-            .map(|l| map(l.tensor.data.len(), |i| Interval::point(f64::from(l.tensor.data[i]))))
-    };
+    let points =
+        |v: ValueId| graph.leaves().get(v.index()).map(|l| map(l.tensor.data.len(), |i| Interval::point(l.exact(i))));
     let mut parts: Vec<Vec<Vec<Interval>>> = vec![Vec::new(); graph.len()];
     let mut gradients: Vec<(ValueId, Option<Array<Ball>>)> = gradients_of.iter().map(|&v| (v, None)).collect();
     let mut enclosures: Vec<Option<Vec<Interval>>> = vec![None; graph.len()];
@@ -276,7 +272,7 @@ mod tests {
     use crate::ops::{Add, Builder, Div, MatMul, Mul, Smooth, Sub};
 
     fn leaf(b: &mut Builder, kind: LeafKind, shape: &[usize], data: &[f32]) -> ValueId {
-        b.leaf(Leaf { name: "leaf".into(), kind, tensor: Tensor::new(shape.to_vec(), data.to_vec()) })
+        b.leaf(Leaf::new("leaf", kind, Tensor::new(shape.to_vec(), data.to_vec())))
     }
 
     fn ones(v: ValueId, shape: &[usize]) -> Seed {

@@ -71,6 +71,7 @@ fn identity(graph: &RevGraph, seeds: &[Seed], wanted: &[bool], start: u32) -> [u
     };
     for l in graph.leaves() {
         tensor(&mut h, &l.tensor);
+        let _ = write!(h, "{:?}", l.meant);
     }
     for n in graph.nodes() {
         let _ = write!(h, "{:?}{:?}{:?}", n.op, n.operands, n.shape);

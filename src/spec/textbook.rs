@@ -4,7 +4,7 @@
 //! [`Rounded`](crate::num::Rounded) the reference runtime: sequential left folds, no FMA, elementary
 //! functions correctly rounded.
 
-use crate::ir::{Array, Node, ValueId, walk};
+use crate::ir::{Array, Leaf, Node, ValueId, walk};
 use crate::num::Arith;
 use crate::ops::{Op, PerOperand, RevGraph, RevNode, map};
 use crate::seed::Seed;
@@ -17,13 +17,18 @@ pub fn lift<A: Arith>(a: &A, t: &crate::ir::Tensor) -> Array<A::S> {
     Array::new(t.shape.clone(), map(t.data.len(), |i| a.constant(f64::from(t.data[i]))))
 }
 
+/// A leaf's entries as the specification has them.
+pub fn lift_leaf<A: Arith>(a: &A, l: &Leaf) -> Array<A::S> {
+    Array::new(l.tensor.shape.clone(), map(l.tensor.data.len(), |i| a.constant(l.exact(i))))
+}
+
 /// The operands of a node: leaves are lifted for it alone, all else stands in `values`.
 fn operands<'v, A: Arith>(graph: &RevGraph, a: &A, values: &'v [Array<A::S>], n: &Node<Op>) -> Vec<Cow<'v, Array<A::S>>>
 where
     A::S: Clone,
 {
     let one = |o: &ValueId| match graph.leaves().get(o.index()) {
-        Some(leaf) => Cow::Owned(lift(a, &leaf.tensor)),
+        Some(leaf) => Cow::Owned(lift_leaf(a, leaf)),
         None => Cow::Borrowed(&values[o.index()]),
     };
     n.operands.iter().map(one).collect()
@@ -67,7 +72,7 @@ pub fn eval<A: Arith>(
     mut after: impl FnMut(crate::ir::ValueId, &[&Array<A::S>], Array<A::S>) -> Array<A::S>,
 ) -> Vec<Array<A::S>> {
     let walked =
-        walk::up(graph, |l| lift(a, &l.tensor), |v, n, x| Ok::<_, Infallible>(after(v, x, n.op.forward_spec(a, x))));
+        walk::up(graph, |l| lift_leaf(a, l), |v, n, x| Ok::<_, Infallible>(after(v, x, n.op.forward_spec(a, x))));
     walked.unwrap_or_else(|e| match e {})
 }
 

@@ -129,7 +129,7 @@ fn relu_net(layers: usize) -> Subject {
     let mut b = Builder::new();
     let mut leaf = |b: &mut Builder, name: String, kind, shape: &[usize], scale: f64| {
         let data = (0..elements(shape)).map(|_| (normal() * scale) as f32).collect();
-        b.leaf(Leaf { name, kind, tensor: Tensor::new(shape.to_vec(), data) })
+        b.leaf(Leaf::new(name, kind, Tensor::new(shape.to_vec(), data)))
     };
     let (samples, width, classes) = (2, 64, 10);
     let mut parameters = Vec::new();

@@ -89,11 +89,7 @@ pub(super) fn apply(c: &mut Call, bits: &[bool], shape: Vec<usize>, ratio: f32) 
         return Err(format!("a mask of shape {shape:?} for data of shape {:?}", c.sizes(x)).into());
     }
     let name = format!("{}:mask", c.node.label());
-    let id = c.low.builder.leaf(Leaf {
-        name: name.clone(),
-        kind: LeafKind::Input,
-        tensor: Tensor::new(shape.clone(), data),
-    });
+    let id = c.low.builder.leaf(Leaf::new(name.clone(), LeafKind::Input, Tensor::new(shape.clone(), data)));
     let (reason, layer) = ("a mask that was drawn once and recorded", c.node.layer());
     c.low.leaves.push(LeafInfo { id, name, kind: LeafKind::Input, reason, shape, layer });
     c.emit(ops::Mul, &[x, id])

@@ -367,7 +367,7 @@ impl<'m> Lowering<'m> {
         }
         self.afford(&host.shape)?;
         let tensor = Tensor::new(host.shape.clone(), data.clone());
-        let id = self.builder.leaf(Leaf { name: name.clone(), kind, tensor });
+        let id = self.builder.leaf(Leaf::new(name.clone(), kind, tensor));
         let layer = reader.map(Node::layer).unwrap_or_default();
         self.leaves.push(LeafInfo { id, name: name.clone(), kind, reason, shape: host.shape.clone(), layer });
         Ok(id)
@@ -398,7 +398,7 @@ impl<'m> Lowering<'m> {
     /// A constant made up by a lowering, such as an epsilon.
     fn constant(&mut self, name: String, shape: Vec<usize>, data: Vec<f32>) -> ValueId {
         let tensor = Tensor::new(shape.clone(), data);
-        let id = self.builder.leaf(Leaf { name: name.clone(), kind: LeafKind::Constant, tensor });
+        let id = self.builder.leaf(Leaf::new(name.clone(), LeafKind::Constant, tensor));
         let reason = "part of an operator";
         self.leaves.push(LeafInfo { id, name, kind: LeafKind::Constant, reason, shape, layer: String::new() });
         id

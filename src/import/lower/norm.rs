@@ -46,7 +46,7 @@ pub(super) fn batch_norm(c: &mut Call) -> Done {
     let normal = if training {
         let others: Vec<usize> = (0..shape.len()).filter(|&k| k != 1).collect();
         let rows = c.rows(x, &others)?;
-        let normal = c.emit(ops::Normalize { epsilon, centred: true }, &[rows])?;
+        let normal = c.emit(ops::Normalize { epsilon: f64::from(epsilon), centred: true }, &[rows])?;
         running(c, rows)?;
         c.unrows(normal, &shape, &others)?
     } else {
@@ -165,7 +165,7 @@ fn normalized_tail(c: &mut Call, centred: bool) -> Result<(ValueId, usize), Prob
     let mut rows = shape[..k].to_vec();
     rows.push(shape[k..].iter().product());
     let flat = c.reshape(x, rows)?;
-    let normal = c.emit(ops::Normalize { epsilon, centred }, &[flat])?;
+    let normal = c.emit(ops::Normalize { epsilon: f64::from(epsilon), centred }, &[flat])?;
     Ok((c.reshape(normal, shape)?, k))
 }
 
@@ -217,7 +217,7 @@ pub(super) fn instance_norm(c: &mut Call) -> Done {
     let (n, channels, input) = spatial(&shape)?;
     let epsilon = c.float("epsilon", 1e-5)?;
     let rows = c.reshape(x, vec![n, channels, input.iter().product()])?;
-    let normal = c.emit(ops::Normalize { epsilon, centred: true }, &[rows])?;
+    let normal = c.emit(ops::Normalize { epsilon: f64::from(epsilon), centred: true }, &[rows])?;
     let normal = c.reshape(normal, shape.clone())?;
     let y = channel_affine(c, normal, channels)?;
     c.set(0, y);
@@ -237,7 +237,7 @@ pub(super) fn group_norm(c: &mut Call) -> Done {
     let epsilon = c.float("epsilon", 1e-5)?;
     let size = channels / groups * input.iter().product::<usize>();
     let rows = c.reshape(x, vec![n, groups, size])?;
-    let normal = c.emit(ops::Normalize { epsilon, centred: true }, &[rows])?;
+    let normal = c.emit(ops::Normalize { epsilon: f64::from(epsilon), centred: true }, &[rows])?;
     let y = if c.opset >= 21 {
         let normal = c.reshape(normal, shape.clone())?;
         channel_affine(c, normal, channels)?

@@ -164,7 +164,7 @@ pub(super) fn batch_norm_internal(c: &mut Call) -> Done {
     let epsilon = c.float("epsilon", 1e-5)?;
     let others: Vec<usize> = (0..shape.len()).filter(|&k| k != 1).collect();
     let rows = c.rows(x, &others)?;
-    let normal = c.emit(ops::Normalize { epsilon, centred: true }, &[rows])?;
+    let normal = c.emit(ops::Normalize { epsilon: f64::from(epsilon), centred: true }, &[rows])?;
     let normal = c.unrows(normal, &shape, &others)?;
     let (scale, bias) = (c.graph(1)?, c.graph(2)?);
     let (scale, bias) = (channels(c, scale, shape.len())?, channels(c, bias, shape.len())?);

@@ -25,7 +25,7 @@ impl Normalize {
 
     /// √ε, and a hair less.
     fn root_of_epsilon(&self) -> Real {
-        real(f64::from(self.epsilon)).sqrt() * (1.0 - 1e-14)
+        real(self.epsilon).sqrt() * (1.0 - 1e-14)
     }
 
     /// σ_low of a run: the exact one's less its own error, and never below what 4 ulps leave of √ε.
@@ -44,7 +44,7 @@ impl Normalize {
         let mu = self.only_if_centred(mean(&mid));
         let centred: Vec<Real> = (0..n).map(|i| mid(i) - &mu).collect();
         let variance = mean(&|i| &centred[i] * &centred[i]);
-        let sigma = (variance + f64::from(self.epsilon)).sqrt();
+        let sigma = (variance + self.epsilon).sqrt();
         // what binary64 errs: n+6 roundings of the largest entry, n+10 of σ
         let wide = power_of_two(-52) * (n + 6) as f64 * most((0..n).map(|i| mid(i).abs()));
         let of_sigma = power_of_two(-52) * (n + 10) as f64 * &sigma;
@@ -70,7 +70,7 @@ impl Normalize {
         let high = &sigma + &of_sigma + &wide + &rho_width + &rho;
         let every_sigma = &off + (high + &off) * growth(n + 20) + (&eta + &eta) / &low;
         let under = self.run_low(&low, &every_sigma);
-        let widest = if f64::from(self.epsilon) >= smallest_normal() { root_n * 2.01 } else { real(f64::INFINITY) };
+        let widest = if self.epsilon >= smallest_normal() { root_n * 2.01 } else { real(f64::INFINITY) };
         let every_y = |i: usize| {
             let y_run = &y[i] + &carried[i];
             let formed = (own_d(i) + &y_run * &every_sigma) / &under;
@@ -190,7 +190,7 @@ fn rows(centre: Centre) -> Vec<Vec<Row>> {
 #[test]
 fn normalize_keeps_to_its_formulas() {
     for centred in [true, false] {
-        for epsilon in [1e-5, 1.0, 1e-40, 0.0] {
+        for epsilon in [1e-5f32, 1.0, 1e-40, 0.0].map(f64::from) {
             let rows = |centre: Centre| {
                 let mut all = rows(centre);
                 // alone it is all mean, and only ε keeps σ from 0

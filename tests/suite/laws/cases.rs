@@ -197,7 +197,7 @@ fn primitive(name: &str, rng: &mut Rng, index: u64) -> (Op, Vec<Vec<usize>>) {
         "Softmax" => (Softmax.into(), vec![vec![rows, positive]]),
         "LogSoftmax" => (LogSoftmax.into(), vec![vec![rows, positive]]),
         "Normalize" => {
-            let epsilon = rng.pick(&[0.0, 1e-5, 1e-5, 1e-12, 1.0, 1e-30]);
+            let epsilon = f64::from(rng.pick(&[0.0f32, 1e-5, 1e-5, 1e-12, 1.0, 1e-30]));
             (Normalize { epsilon, centred: !rng.one_in(3) }.into(), vec![vec![rows, positive]])
         }
         _ => panic!("the primitive {name} has no cases: add them in tests/suite/laws/cases.rs"),

@@ -201,7 +201,7 @@ impl Grower {
             _ => {
                 let x = self.rows();
                 let centred = self.rng.one_in(2);
-                self.add(Normalize { epsilon: 1e-5, centred }, &[x]);
+                self.add(Normalize { epsilon: f64::from(1e-5f32), centred }, &[x]);
             }
         }
     }
@@ -239,7 +239,7 @@ fn graph(seed: u64, moved: Option<Moved>) -> (RevGraph, Vec<Seed>) {
             });
         }
         let kind = if l == 0 { LeafKind::Input } else { LeafKind::Parameter };
-        let v = g.builder.leaf(Leaf { name: format!("leaf{l}"), kind, tensor: Tensor::new(shape, data) });
+        let v = g.builder.leaf(Leaf::new(format!("leaf{l}"), kind, Tensor::new(shape, data)));
         g.values.push(v);
     }
     let nodes = 20 + g.rng.below(41);

@@ -120,7 +120,8 @@ fn other_vjp(
                 let mean = |s: f32| a.div(&s, &count);
                 let mu = if op.centred { mean(a.sum(x.iter())) } else { 0.0 };
                 let d: Vec<f32> = x.iter().map(|v| v - mu).collect();
-                let sigma = a.apply(Elementary::Sqrt, &(mean(a.dot(d.iter().map(|v| (v, v)), None)) + op.epsilon));
+                let sigma =
+                    a.apply(Elementary::Sqrt, &(mean(a.dot(d.iter().map(|v| (v, v)), None)) + op.epsilon as f32));
                 let inverse = 1.0 / sigma;
                 let y: Vec<f32> = d.iter().map(|v| v * inverse).collect();
                 let b = if op.centred { mean(a.sum(g.iter())) } else { 0.0 };
