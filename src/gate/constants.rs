@@ -147,8 +147,13 @@ pub fn reread(graph: &mut RevGraph) -> Vec<Reading> {
             leaf.meant = distinct.iter().filter_map(changed).collect();
         },
         |node, op| {
-            // attributes of primitives are binary32 numbers, whatever they are kept in
-            let each = |v: &mut f64| *v = read(node, *v as f32);
+            let each = |v: &mut f64| {
+                let held = *v as f32;
+                // what a lowering made of several attributes is no binary32 number, and stays
+                if f64::from(held) == *v {
+                    *v = read(node, held);
+                }
+            };
             match op {
                 Op::Normalize(n) => each(&mut n.epsilon),
                 Op::Piecewise(p) => {
