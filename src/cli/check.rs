@@ -71,15 +71,14 @@ fn constants(c: &Checked) -> String {
     let first = |r: &&Reading| c.readings.iter().find(|o| o.held == r.held).is_some_and(|o| o.at == r.at);
     let numbers: Vec<_> = c.readings.iter().filter(first).collect();
     for r in numbers.iter().take(LISTED) {
-        // held in binary32, so that its shortest decimal is one of that
-        let (held, more) = (r.held.0.get() as f32, c.readings.iter().filter(|o| o.held == r.held).count() - 1);
+        let (held, more) = (decimal::full(r.held.0.get()), c.readings.iter().filter(|o| o.held == r.held).count() - 1);
         let at = match more {
             0 => printable(&r.at).to_string(),
             n => format!("{} and {n} more", printable(&r.at)),
         };
         let _ = match &r.read {
-            Some(read) => writeln!(out, "constant     {held:e} is read as {read} ({at})"),
-            None => writeln!(out, "constant     {held:e} is kept: nothing known rounds to it ({at})"),
+            Some(read) => writeln!(out, "constant     {held} is read as {read} ({at})"),
+            None => writeln!(out, "constant     {held} is kept: nothing known rounds to it ({at})"),
         };
     }
     if numbers.len() > LISTED {
