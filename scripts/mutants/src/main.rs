@@ -299,7 +299,7 @@ fn sources(copy: &Path) -> Vec<PathBuf> {
     }
     let test = |p: &PathBuf| {
         let name = p.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        name.contains("test") || name == "exhaustive.rs" || name == "example.rs"
+        name.contains("test") || name == "example.rs"
     };
     all.retain(|p| !test(p));
     all.sort();
