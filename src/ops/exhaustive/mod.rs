@@ -57,7 +57,7 @@ fn tell(name: &str, line: &Line, t: &Tally, seconds: f64) {
         label(line.subject),
         line.subject.shapes,
         line.grid.eps,
-        if t.complete() { "all" } else { "part" },
+        if t.complete() { line.plan.whole() } else { "part" },
         t.combinations,
         t.defined,
         t.cut,
@@ -91,7 +91,7 @@ fn all_lines(name: &str, lines: &[(Line, u64)]) {
         sum.add(t);
     }
     println!(
-        "{name}: {complete} of {} lines in full, {} combinations, {} runs, largest error/bound {:.4}",
+        "{name}: {complete} of {} lines to their end, {} combinations, {} runs, largest error/bound {:.4}",
         lines.len(),
         sum.combinations,
         sum.runs,

@@ -72,6 +72,15 @@ impl Plan {
         }
     }
 
+    /// What has been tried when nothing of the plan is left.
+    pub(super) fn whole(&self) -> &'static str {
+        match self {
+            Plan::All { .. } => "all",
+            Plan::Drawn { through: true, .. } => "every number",
+            Plan::Drawn { .. } => "drawn",
+        }
+    }
+
     /// Combinations from..from + n, as indices of numbers one after the other.
     fn combinations(&self, grid: &Grid, arity: usize, from: u64, n: u64) -> Vec<u32> {
         let base = grid.numbers.len();
