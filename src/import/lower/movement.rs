@@ -359,6 +359,9 @@ pub(super) fn split(c: &mut Call) -> Done {
             if parts == 0 || (c.opset < 18 && shape[k] % parts != 0) {
                 return Err(format!("axis {k} of size {} can't be split into {parts} equal parts", shape[k]).into());
             }
+            if parts != n {
+                return Err(format!("{parts} parts for {n} results").into());
+            }
             // all parts have the same size but the last, which may be smaller
             let size = shape[k].div_ceil(parts);
             (0..parts).map(|p| size.min(shape[k].saturating_sub(p * size))).collect()
@@ -568,10 +571,10 @@ pub(super) fn depth_to_space(c: &mut Call) -> Done {
     let shape = c.shape(0)?;
     let b = usize::try_from(c.int("blocksize", 0)?).ok().filter(|&b| b > 0).ok_or_else(|| invalid("blocksize"))?;
     let [n, ch, h, w] = shape[..] else { return Err(format!("shape {shape:?} where [N, C, H, W] is needed").into()) };
-    if ch % (b * b) != 0 {
-        return Err(format!("{ch} channels aren't a multiple of {}", b * b).into());
-    }
-    let d = ch / (b * b);
+    let Some(area) = b.checked_mul(b).filter(|area| ch % area == 0) else {
+        return Err(format!("{ch} channels aren't a multiple of the square of {b}").into());
+    };
+    let d = ch / area;
     let crd = match c.text("mode", "DCR")?.as_str() {
         "DCR" => false,
         "CRD" => true,
@@ -594,7 +597,9 @@ pub(super) fn space_to_depth(c: &mut Call) -> Done {
     if h % b != 0 || w % b != 0 {
         return Err(format!("sizes {h} and {w} aren't multiples of {b}").into());
     }
-    let out = vec![n, ch * b * b, h / b, w / b];
+    let area = b.checked_mul(b).and_then(|area| ch.checked_mul(area));
+    let Some(channels) = area else { return Err(format!("{ch} channels of blocks of {b}").into()) };
+    let out = vec![n, channels, h / b, w / b];
     let crd = match c.text("mode", "DCR")?.as_str() {
         "DCR" => false,
         "CRD" => true,
