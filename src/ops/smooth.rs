@@ -235,6 +235,16 @@ impl Smooth {
         slope * Mag::of(2.0).max(Mag::ONE.div_lower(power))
     }
 
+    /// What ȳ may be multiplied by before it is divided, where that is more than f′.
+    // (ȳ·p)·x^(p−1); ȳ·e^x/(e^x + 1), which its users take up to x = 20 and not beyond
+    fn scaled_first(&self, x: Interval) -> Mag {
+        match self.0 {
+            Elementary::Pow(p) => Mag::of(f64::from(p)),
+            Elementary::Softplus => Mag::of(elementary::exp(x.hi.clamp(0.0, 21.0))) * Mag::of(1.0 + 1e-5),
+            _ => Mag::ONE,
+        }
+    }
+
     /// sup |f′| as a bound on the derivative at the centre.
     fn slope_at(&self, x: Interval) -> Mag {
         self.0.slope(x)
@@ -333,7 +343,7 @@ impl RevNode for Smooth {
                     let worst = self.slope_at(x.hull(i)).min(slope + moved);
                     let g = ybar.run_mag(i);
                     let slack = self.slope_slack(x.hull(i), worst);
-                    let factor = if let Elementary::Pow(p) = self.0 { Mag::of(f64::from(p)) } else { Mag::ONE };
+                    let factor = self.scaled_first(x.hull(i));
                     if (worst + slack).get() > largest() || (factor * g).get() > largest() {
                         // a derivative that overflows makes NaN of a cotangent 0
                         Mag::INFINITY
