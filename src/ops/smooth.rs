@@ -16,6 +16,8 @@
 //! error for this run, 4 ulps of any value for every run. Cotangent: carried
 //! |f′|e_ȳ + |ȳ|·e·sup|f″| + e_ȳ·e·sup|f″|; local one rounding for this run; for every run the absolute
 //! error that binary32 formulas for f′ make (1 − y² and y(1 − y) cancel), and two roundings more.
+//! Where (ȳp)·x^(p−1), ȳ·(p·x^(p−1)), or ȳe^x/(e^x + 1) of softplus up to x = 20, may overflow on the way, every
+//! run has no bound.
 //!
 //! ## Scale
 //! Mean value form around the midpoint, cut by the function's range, widened by 4 ulps.
@@ -235,14 +237,19 @@ impl Smooth {
         slope * Mag::of(2.0).max(Mag::ONE.div_lower(power))
     }
 
-    /// What ȳ may be multiplied by before it is divided, where that is more than f′.
-    // (ȳ·p)·x^(p−1); ȳ·e^x/(e^x + 1), which its users take up to x = 20 and not beyond
-    fn scaled_first(&self, x: Interval) -> Mag {
-        match self.0 {
-            Elementary::Pow(p) => Mag::of(f64::from(p)),
-            Elementary::Softplus => Mag::of(elementary::exp(x.hi.clamp(0.0, 21.0))) * Mag::of(1.0 + 1e-5),
-            _ => Mag::ONE,
-        }
+    /// May a run overflow on the way to ȳ·f′, by a formula whose result doesn't?
+    // ȳ·(p·x^(p−1)) and (ȳ·p)·x^(p−1), where x^(p−1) = f′/p; ȳ·e^x/(e^x + 1), which its users take up to
+    // x = 20 and not beyond
+    fn may_overflow(&self, x: Interval, g: Mag, slope: Mag) -> bool {
+        let (factor, scaled) = match self.0 {
+            Elementary::Pow(p) if p != 0.0 => {
+                let p = f64::from(p).abs();
+                (slope.div_lower(p.min(1.0)), g * Mag::of(p))
+            }
+            Elementary::Softplus => (slope, g * Mag::of(elementary::exp(x.hi.clamp(0.0, 21.0))) * Mag::of(1.0 + 1e-5)),
+            _ => (slope, g),
+        };
+        factor.get() > largest() || scaled.get() > largest()
     }
 
     /// sup |f′| as a bound on the derivative at the centre.
@@ -323,7 +330,11 @@ impl RevNode for Smooth {
         let x = &x[0];
         let one = |i: usize| {
             let nothing = ybar.run_mag(i).is_zero() && ybar.eps[i].is_zero();
-            if nothing && (ybar.run_only() || self.0.slope(x.hull(i)).get() <= largest()) {
+            let steepest = || {
+                let slope = self.0.slope(x.hull(i));
+                slope + self.slope_slack(x.hull(i), slope)
+            };
+            if nothing && (ybar.run_only() || !self.may_overflow(x.hull(i), Mag::ZERO, steepest())) {
                 return (Mag::ZERO, Mag::ZERO);
             }
             let (g, eg, e) = (ybar.mag(i), ybar.eps[i], x.eps[i]);
@@ -343,8 +354,7 @@ impl RevNode for Smooth {
                     let worst = self.slope_at(x.hull(i)).min(slope + moved);
                     let g = ybar.run_mag(i);
                     let slack = self.slope_slack(x.hull(i), worst);
-                    let factor = self.scaled_first(x.hull(i));
-                    if (worst + slack).get() > largest() || (factor * g).get() > largest() {
+                    if self.may_overflow(x.hull(i), g, worst + slack) {
                         // a derivative that overflows makes NaN of a cotangent 0
                         Mag::INFINITY
                     } else {
