@@ -354,11 +354,11 @@ impl RevNode for Div {
         let denominator = || {
             let data = map(ybar.data.len(), |i| {
                 let (g, p, b) = (ybar.data[i], x[0].data[i], x[1].data[i]);
-                if divisor_peak(g.mag(), p.mag(), b.mag(), b.mig()).get() > largest() {
-                    // ȳa/b² is 0 where b² overflows
-                    return Interval::ALL;
+                let mut exact = g.mul(p.div(b)).div(b).neg();
+                if (b.mag() * b.mag()).get() > largest() {
+                    // ȳa/b² is 0 where b² overflows; whatever else overflows leaves no number
+                    exact = exact.hull(Interval::ZERO);
                 }
-                let exact = g.mul(p.div(b)).div(b).neg();
                 exact.widen(lemma::monomial(4, exact.mag(), underflow_gain(g.mag(), p.mag(), b.mig())))
             });
             Array::new(ybar.shape.clone(), data)
