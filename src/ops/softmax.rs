@@ -554,19 +554,25 @@ impl RevNode for LogSoftmax {
     fn vjp_scale(
         &self,
         x: &[&Array<Interval>],
-        _: &Array<Interval>,
+        y: &Array<Interval>,
         ybar: &Array<Interval>,
         _: &[bool],
     ) -> PerOperand<Array<Interval>> {
         let n = x[0].row_len();
         let row = |r: usize| {
+            // softmax(x), or exp of the log-softmax that the run computed
+            let from_log = |i: usize| {
+                let p = Mag::of(y.data[r * n + i].hi.exp()) * Mag::of(1.0 + 1e-9);
+                p + Mag::of(2.0 * PORTABLE_ULPS) * (u() * p + half_eta())
+            };
             let p = probabilities(&x[0].data[r * n..(r + 1) * n]);
+            let p: Vec<Mag> = (0..n).map(|i| p[i].mag().max(from_log(i))).collect();
             let s: Mag = (0..n).map(|i| ybar.data[r * n + i].mag()).sum();
             let widen = Mag::ONE + lemma::growth(n + 6);
             (0..n)
                 .map(|i| {
                     let g = ybar.data[r * n + i].mag();
-                    Interval::symmetric((g + p[i].mag() * s * widen) * widen + Mag::of(4.0) * half_eta())
+                    Interval::symmetric((g + p[i] * s * widen) * widen + Mag::of(4.0) * half_eta())
                 })
                 .collect()
         };
