@@ -86,8 +86,11 @@ impl Elementary {
             }
             Elementary::Erf => rounded!(x.erf_ref()),
             Elementary::Softplus => {
-                let e = Float::with_val(w, on(x).exp_ref());
-                (Float::with_val(prec, e.ln_1p_ref()), false)
+                // max(x, 0) + log(1 + e^−|x|): e^x of a large x is beyond MPFR's exponents
+                let e = Float::with_val(w, (-on(x).abs()).exp_ref());
+                let above = Float::with_val(w, e.ln_1p_ref());
+                let whole = if *x > 0 { on(x) } else { Float::new(w) };
+                (Float::with_val(prec, whole + above), false)
             }
             Elementary::Sin => rounded!(x.sin_ref()),
             Elementary::Cos => rounded!(x.cos_ref()),
@@ -295,6 +298,8 @@ mod tests {
         assert!(exact(Elementary::Pow(2.0), 3.0) && exact(Elementary::Sigmoid, 0.0) && exact(Elementary::Cos, 0.0));
         assert!(!exact(Elementary::Sqrt, 2.0) && !exact(Elementary::Exp, 1.0) && !exact(Elementary::Log, 0.0));
         assert!(!exact(Elementary::Exp, -1e10), "an underflow is not an exact 0");
+        let of = |x: f64| Elementary::Softplus.eval(&Float::with_val(60, x), 100);
+        assert!(of(2e25) == 2e25 && of(-2e25) == 0, "softplus of what e^x has no exponent for");
     }
 
     proptest! {
