@@ -71,26 +71,34 @@ fn short(x: f64) -> Option<f64> {
     format!("{x:.*e}", INNER_DIGITS - 1).parse().ok().filter(|d: &f64| d.is_finite() && *d > 0.0)
 }
 
-/// The number in binary64 that was rounded to `held`, and how one writes it; `None` where `held` may be meant itself.
-pub fn meant(held: f32) -> Option<(f64, String)> {
+/// What a program meant by a binary32 number.
+#[derive(Debug, PartialEq)]
+enum Meaning {
+    /// The number itself.
+    Itself,
+    /// One in binary64 that was rounded to it, and how one writes that.
+    Rounded(f64, String),
+    /// Nobody knows.
+    Unknown,
+}
+
+/// What `held` may stand for.
+fn meaning(held: f32) -> Meaning {
     use std::f64::consts::PI;
     let x = f64::from(held.abs());
     if !held.is_finite() || held.abs() < f32::MIN_POSITIVE || digits(x) <= DECIMAL_DIGITS {
-        return None;
+        return Meaning::Itself;
     }
-    let signed = |(value, text): (f64, String)| match held < 0.0 {
-        true => (-value, format!("−{text}")),
-        false => (value, text),
-    };
     let rounds = |(value, _): &(f64, String)| *value as f32 == held.abs();
-    let shortest = format!("{:e}", held.abs());
-    let decimal: f64 = shortest.parse().ok()?;
-    if digits(decimal) <= DECIMAL_DIGITS {
-        return Some(signed((decimal, plain(decimal))));
-    }
+    // the shortest decimal that rounds to it
+    let decimal = || {
+        let d: f64 = format!("{:e}", held.abs()).parse().ok()?;
+        (digits(d) <= DECIMAL_DIGITS).then(|| (d, plain(d)))
+    };
     // d from what x would be of it, then that function of d
     let of = |d: f64, f: &dyn Fn(f64) -> (f64, String)| short(d).map(f).filter(rounds);
-    let found = of(1.0 / x, &|d| (1.0 / d, format!("1/{d}")))
+    let found = decimal()
+        .or_else(|| of(1.0 / x, &|d| (1.0 / d, format!("1/{d}"))))
         .or_else(|| of(x * x, &|d| (d.sqrt(), format!("√{d}"))))
         .or_else(|| of(1.0 / (x * x), &|d| (1.0 / d.sqrt(), format!("1/√{d}"))))
         .or_else(|| of(x / PI, &|d| (d * PI, if d == 1.0 { "π".into() } else { format!("{d}·π") })))
@@ -100,7 +108,13 @@ pub fn meant(held: f32) -> Option<(f64, String)> {
         .or_else(|| of(x.powi(4), &|d| (d.sqrt().sqrt(), format!("{d}^(1/4)"))))
         .or_else(|| of(1.0 / x.powi(4), &|d| (1.0 / d.sqrt().sqrt(), format!("{d}^(−1/4)"))))
         .or_else(|| NAMED.iter().map(|(n, v)| (*v, (*n).to_string())).find(rounds));
-    found.map(signed)
+    match found {
+        None => Meaning::Unknown,
+        // 1/1024 is a number of both formats
+        Some((value, _)) if value == x => Meaning::Itself,
+        Some((value, text)) if held < 0.0 => Meaning::Rounded(-value, format!("−{text}")),
+        Some((value, text)) => Meaning::Rounded(value, text),
+    }
 }
 
 /// What a reader has to know of the readings, in one sentence.
@@ -118,17 +132,18 @@ pub fn remark(readings: &[Reading]) -> Option<String> {
 pub fn reread(graph: &mut RevGraph) -> Vec<Reading> {
     let told = std::cell::RefCell::new(Vec::<Reading>::new());
     let read = |at: &str, held: f32| -> f64 {
-        let known = meant(held);
-        let value = known.as_ref().map_or(f64::from(held), |(v, _)| *v);
-        let reading = Reading {
-            at: at.to_string(),
-            held: Exact(Num::of(f64::from(held))),
-            read: known.map(|(_, text)| text),
-            value: Exact(Num::of(value)),
+        let itself = f64::from(held);
+        let (value, text) = match meaning(held) {
+            Meaning::Itself => return itself,
+            Meaning::Rounded(value, text) => (value, Some(text)),
+            Meaning::Unknown => (itself, None),
         };
-        let exact = digits(f64::from(held)) <= DECIMAL_DIGITS || held.abs() < f32::MIN_POSITIVE;
-        if !exact && held.is_finite() && !told.borrow().contains(&reading) {
-            told.borrow_mut().push(reading);
+        let reading =
+            Reading { at: at.to_string(), held: Exact(Num::of(itself)), read: text, value: Exact(Num::of(value)) };
+        let mut told = told.borrow_mut();
+        // a function may hold a number in several pieces
+        if !told.iter().rev().take_while(|r| r.at == at).any(|r| *r == reading) {
+            told.push(reading);
         }
         value
     };
@@ -171,15 +186,8 @@ pub fn reread(graph: &mut RevGraph) -> Vec<Reading> {
 mod tests {
     use super::*;
 
-    fn text(x: f32) -> Option<String> {
-        let (value, text) = meant(x)?;
-        assert_eq!(value as f32, x, "{text}");
-        Some(text)
-    }
-
     #[test]
     fn numbers_that_programs_write_are_read() {
-        let of = |v: f64| text(v as f32);
         for (x, want) in [
             (1e-5, "1e-5"),
             (1e-12, "1e-12"),
@@ -196,16 +204,23 @@ mod tests {
             (std::f64::consts::PI, "π"),
             (1.673_263_242_354_377_2, "α of SELU"),
         ] {
-            assert_eq!(of(x).as_deref(), Some(want), "{x}");
+            let Meaning::Rounded(value, text) = meaning(x as f32) else { panic!("{want} isn't known") };
+            assert_eq!((value as f32, &*text), (x as f32, want));
+            assert!((value - x).abs() <= 1e-15 * x.abs(), "{want}: {value:e} for {x:e}");
         }
     }
 
     #[test]
     fn numbers_that_binary32_holds_are_left_alone() {
-        for x in [0.0, 1.0, -0.5, 3.0, 0.125, 65536.0, f32::MAX, f32::MIN_POSITIVE / 2.0, f32::INFINITY, f32::NAN] {
-            assert_eq!(meant(x), None, "{x}");
+        for x in [0.0, 1.0, -0.5, 3.0, 0.125, 65536.0, 1.0 / 1024.0, -1.0 / 4096.0] {
+            assert_eq!(meaning(x), Meaning::Itself, "{x}");
+        }
+        for x in [f32::MIN_POSITIVE / 2.0, f32::INFINITY, f32::NAN] {
+            assert_eq!(meaning(x), Meaning::Itself, "{x}");
         }
         // nor are those that nobody would have written
-        assert_eq!(meant(0.743_210_9), None);
+        for x in [0.743_210_9, f32::MAX] {
+            assert_eq!(meaning(x), Meaning::Unknown, "{x}");
+        }
     }
 }

@@ -152,7 +152,7 @@ impl<P> Graph<P> {
     }
 
     /// Lets the specification have other constants: `leaf` may say what entries of a leaf mean, `op` may change
-    /// those of a primitive. Both get the name of the value.
+    /// those of a primitive of the ONNX node named.
     pub fn reread(&mut self, mut leaf: impl FnMut(&mut Leaf), mut op: impl FnMut(&str, &mut P)) {
         self.leaves.iter_mut().for_each(&mut leaf);
         let origins = &self.origins;

@@ -302,8 +302,8 @@ fn pytorchs_gradients_pass_and_planted_corruptions_are_named() {
         };
         assert!(bad(&c).is_empty(), "{name}: {:#?}", bad(&c));
         // At 1e-12 what fails does so for a reason that is told: a binary32 constant of the graph stands for √2
-        // in these (for LeakyRelu's 0.1 in the first), the real one in PyTorch's binary64 run; the epsilon of eight
-        // batch norms makes 2.5e-12. With the program's constants in their place nothing is beyond.
+        // in these (for LeakyRelu's 0.1 in the first), the real one in PyTorch's binary64 run; the epsilon of its
+        // batch norms makes 2.5e-12 in resnet8_bn. With the program's constants in their place nothing is beyond.
         let c = run(&fixture(dir, within(1e-12)), &wide).expect("it was supported before");
         for t in bad(&c) {
             let told = t.causes.iter().any(|c| ["binary64", "constants"].contains(&c.id.as_str()));
