@@ -88,6 +88,7 @@ fn all_lines(name: &str, lines: &[(Line, u64)]) {
         let t = line.sweep(*budget, threads);
         tell(name, line, &t, since.elapsed().as_secs_f64());
         complete += usize::from(t.complete());
+        assert!(t.compared > 0, "{name}, {} {:?}: nothing is bounded", label(line.subject), line.subject.shapes);
         sum.add(t);
     }
     println!(

@@ -1,5 +1,6 @@
 //! What is tried: primitives with shapes of their operands, alone and many at once.
 
+use super::BINARY16;
 use crate::ir::{Index, Shaped, elements};
 use crate::num::{Elementary, Pieces, Steps, Ties};
 use crate::ops::*;
@@ -180,32 +181,13 @@ pub(super) fn subjects() -> Vec<Subject> {
     ]
 }
 
-/// Subjects whose rules have terms for small u.
+/// Subjects whose rules have terms for small u, for binary16.
 pub(super) fn elementary() -> Vec<Subject> {
-    let functions = [
-        Elementary::Exp,
-        Elementary::Log,
-        Elementary::Sqrt,
-        Elementary::Tanh,
-        Elementary::Sigmoid,
-        Elementary::Erf,
-        Elementary::Softplus,
-        Elementary::Sin,
-        Elementary::Cos,
-        Elementary::Tan,
-        Elementary::Asin,
-        Elementary::Acos,
-        Elementary::Atan,
-        Elementary::Sinh,
-        Elementary::Cosh,
-        Elementary::Asinh,
-        Elementary::Acosh,
-        Elementary::Atanh,
-        Elementary::Pow(2.0),
-        Elementary::Pow(2.5),
-        Elementary::Pow(-1.0),
-    ];
-    let mut all: Vec<Subject> = functions.iter().map(|&f| Subject::new(Smooth(f), &[&[1]])).collect();
+    // an exponent is a number of the format, and so is the next lower one
+    let held = |x: f32| BINARY16.round(f64::from(x)) == f64::from(x);
+    let known = |f: &Elementary| !matches!(*f, Elementary::Pow(p) if !held(p) || !held(p - 1.0));
+    let functions = Elementary::ALL.into_iter().filter(known).chain([Elementary::Pow(2.5), Elementary::Pow(-1.0)]);
+    let mut all: Vec<Subject> = functions.map(|f| Subject::new(Smooth(f), &[&[1]])).collect();
     all.push(Subject::new(Softmax, &[&[1, 2]]));
     all.push(Subject::new(LogSoftmax, &[&[1, 2]]));
     all.push(Subject::new(Normalize { epsilon: 0.0625, centred: true }, &[&[1, 2]]));

@@ -132,6 +132,8 @@ pub(super) struct Tally {
     pub(super) defined: u64,
     /// Ways of computing a result or a cotangent.
     pub(super) runs: u64,
+    /// Entries held against a bound and a range.
+    pub(super) compared: u64,
     /// Combinations whose runs were too many.
     pub(super) cut: u64,
     /// Have all combinations been tried?
@@ -151,6 +153,7 @@ impl Tally {
         self.combinations += t.combinations;
         self.defined += t.defined;
         self.runs += t.runs;
+        self.compared += t.compared;
         self.cut += t.cut;
         self.worst = self.worst.max(t.worst);
         self.failures.extend(t.failures);
@@ -324,6 +327,7 @@ impl Visit<'_> {
         let (c, t) = (self.c, &mut self.t);
         let claim = k.map_or(&self.batch.result, |k| &self.batch.cotangents[k]);
         claim.compare(c, run, |j, outcome| {
+            t.compared += u64::from(!matches!(outcome, Outcome::Unsaid));
             let (of, error) = match outcome {
                 Outcome::Unsaid => return,
                 Outcome::Within(ratio) => return t.worst = t.worst.max(ratio),

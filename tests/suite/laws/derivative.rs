@@ -149,14 +149,15 @@ fn check(case: &Case, entries: usize) -> Result<bool, String> {
     let vjp = case.op.vjp_spec(&arith, &operands, &y, &g, &vec![true; x.len()]);
     let vjp: Vec<Array<Ball>> = vjp.into_iter().map(|v| v.expect("all cotangents are wanted")).collect();
     let mut rng = Rng::of("derivative", case.seed);
-    // a step in proportion to the entry; a row may be normalised by as little as √ε, and bends on that scale
+    // a step in proportion to the entry, but no larger than what the function bends on: 1 of most, √ε of a row
+    // that is normalised by so little
+    let bend = match case.op {
+        Op::Normalize(n) if n.epsilon > 0.0 => number(n.epsilon).sqrt().min(&number(1.0)),
+        _ => number(1.0),
+    };
     let step = |k: usize, i: usize| {
         let v = &x[k].data[i].mid;
-        let v = if v.is_zero() { number(1.0) >> 149 } else { v.clone().abs() };
-        match case.op {
-            Op::Normalize(n) if n.epsilon > 0.0 => v.min(&number(n.epsilon).sqrt()),
-            _ => v,
-        }
+        if v.is_zero() { number(1.0) >> 149 } else { v.clone().abs().min(&bend) }
     };
     // Law 5: one entry at a time.
     let all: Vec<(usize, usize)> = (0..x.len()).flat_map(|k| (0..x[k].data.len()).map(move |i| (k, i))).collect();
