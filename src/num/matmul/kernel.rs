@@ -1,4 +1,9 @@
 //! The micro-kernel: one tile of the output over one chunk of the contraction, and packing.
+//!
+//! Loops run over indices: adapters of iterators are compiled in modules of their own, without this
+//! instruction set, and would be called from the innermost loop.
+
+#![allow(clippy::needless_range_loop)]
 
 use std::mem::MaybeUninit;
 
@@ -81,9 +86,9 @@ unsafe fn tile_of<S: Simd, const M: usize, const V: usize>(simd: S, k: usize, a:
             // SAFETY: the bits below `level` are set, so earlier blocks stored these levels.
             unsafe { add(simd, left.as_ptr().cast(), V, &mut acc) };
         }
-        for (to, row) in waiting.0[level].iter_mut().zip(&acc) {
-            for (to, &x) in to.iter_mut().zip(row) {
-                to.write(x);
+        for i in 0..M {
+            for v in 0..V {
+                waiting.0[level][i][v].write(acc[i][v]);
             }
         }
     }
@@ -92,10 +97,10 @@ unsafe fn tile_of<S: Simd, const M: usize, const V: usize>(simd: S, k: usize, a:
     // SAFETY: the last block's groups are readable.
     let mut acc = unsafe { chain::<S, M, V>(simd, k - done, a.add(done * group_a), b.add(done * group_b)) };
     // The last block takes in all that waits, from the lowest level up.
-    for (level, left) in waiting.0.iter().enumerate() {
+    for level in 0..LEVELS {
         if last >> level & 1 == 1 {
             // SAFETY: bit `level` is set, so an earlier block stored this level.
-            unsafe { add(simd, left.as_ptr().cast(), V, &mut acc) };
+            unsafe { add(simd, waiting.0[level].as_ptr().cast(), V, &mut acc) };
         }
     }
     for &part in out.parts {
@@ -129,13 +134,13 @@ unsafe fn chain<S: Simd, const M: usize, const V: usize>(
         // SAFETY: group number `_` < k.
         unsafe {
             let mut bs = [zero; V];
-            for (v, bv) in bs.iter_mut().enumerate() {
-                *bv = b.cast::<S::f32s>().add(v).read_unaligned();
+            for v in 0..V {
+                bs[v] = b.cast::<S::f32s>().add(v).read_unaligned();
             }
-            for (i, row) in acc.iter_mut().enumerate() {
+            for i in 0..M {
                 let ai = simd.splat_f32s(*a.add(i));
-                for (c, &bv) in row.iter_mut().zip(&bs) {
-                    *c = simd.mul_add_f32s(ai, bv, *c);
+                for v in 0..V {
+                    acc[i][v] = simd.mul_add_f32s(ai, bs[v], acc[i][v]);
                 }
             }
             a = a.add(tile_rows::<S>());
@@ -156,10 +161,10 @@ unsafe fn add<S: Simd, const M: usize, const V: usize>(
     stride: usize,
     acc: &mut [[S::f32s; V]; M],
 ) {
-    for (i, row) in acc.iter_mut().enumerate() {
-        for (v, r) in row.iter_mut().enumerate() {
+    for i in 0..M {
+        for v in 0..V {
             // SAFETY: the caller's contract.
-            *r = simd.add_f32s(unsafe { left.add(i * stride + v).read_unaligned() }, *r);
+            acc[i][v] = simd.add_f32s(unsafe { left.add(i * stride + v).read_unaligned() }, acc[i][v]);
         }
     }
 }
@@ -170,19 +175,19 @@ unsafe fn add<S: Simd, const M: usize, const V: usize>(
 unsafe fn store<S: Simd, const M: usize, const V: usize>(acc: &[[S::f32s; V]; M], out: &Out) {
     let ((rows, cols), (row_stride, col_stride)) = (out.size, out.strides);
     if cols == V * S::F32_LANES && col_stride == 1 {
-        for (i, row) in acc.iter().enumerate() {
+        for i in 0..M {
             if i < rows {
-                for (v, &x) in row.iter().enumerate() {
+                for v in 0..V {
                     // SAFETY: i < rows, and v < V vectors make up the columns.
-                    unsafe { out.to.add(i * row_stride).cast::<S::f32s>().add(v).write_unaligned(x) };
+                    unsafe { out.to.add(i * row_stride).cast::<S::f32s>().add(v).write_unaligned(acc[i][v]) };
                 }
             }
         }
     } else {
         // A copy, so that the accumulators themselves need no address.
         let copy = *acc;
-        for (i, row) in copy.iter().enumerate().take(rows) {
-            let from = row.as_ptr().cast::<f32>();
+        for i in 0..M.min(rows) {
+            let from = copy[i].as_ptr().cast::<f32>();
             for j in 0..cols {
                 // SAFETY: i < rows and j < cols, which is at most V vectors.
                 unsafe { *out.to.add(i * row_stride + j * col_stride) = *from.add(j) };
