@@ -6,6 +6,10 @@
 use certify::num::{Arith, Ball, Balls, Mag};
 use std::time::Instant;
 
+/// The tool's own allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let arg = |i: usize, default: usize| std::env::args().nth(i).map_or(default, |s| s.parse().expect("a number"));
     let (n, bits) = (arg(1, 512), arg(2, 128) as u32);

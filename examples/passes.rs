@@ -13,6 +13,10 @@ use certify::session::{self, InputChoice, Request};
 use certify::spec::Exact;
 use std::time::Instant;
 
+/// The tool's own allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [model, inputs, rest @ ..] = args.as_slice() else { panic!("MODEL.onnx INPUTS.npz [SECONDS]") };

@@ -2,6 +2,7 @@
 
 use crate::error::{Code, Diagnostic};
 use crate::ir::{Tensor, ValueId, walk};
+use crate::num::parallel;
 use crate::ops::{RevGraph, RevNode, map};
 use crate::seed::Seed;
 
@@ -16,7 +17,7 @@ pub struct Cotangents {
 
 /// Values of leaves and nodes; a value that isn't finite ends the run with its node named.
 pub fn eval(graph: &RevGraph) -> Result<Vec<Tensor>, Diagnostic> {
-    if let Some(l) = graph.leaves().iter().find(|l| l.tensor.data.iter().any(|v| !v.is_finite())) {
+    if let Some(l) = graph.leaves().iter().find(|l| not_finite(&l.tensor.data).is_some()) {
         return Err(Diagnostic::new(Code::Domain, format!("\"{}\" has an entry that is not finite", l.name))
             .help("the error of a gradient is defined for finite weights and inputs only"));
     }
@@ -41,11 +42,15 @@ pub fn backprop(
             let out = n.op.vjp_runtime(&x, y, ybar, want);
             out.into_iter().map(|t| t.map(|t| finite(graph, v, t, "cotangent")).transpose()).collect()
         },
-        |v, contributions| {
-            let sum = contributions.iter().skip(1).fold(contributions[0].clone(), |p, c| add(&p, c));
-            if contributions.len() > 1 {
-                parts[v.index()] = contributions;
-            }
+        |v, mut contributions| {
+            let sum = match contributions.as_slice() {
+                [first, second, more @ ..] => {
+                    let sum = more.iter().fold(add(first, second), |p, c| add(&p, c));
+                    parts[v.index()] = contributions;
+                    sum
+                }
+                _ => contributions.swap_remove(0),
+            };
             finite(graph, v, sum, "cotangent")
         },
     )?;
@@ -57,8 +62,21 @@ pub fn add(p: &Tensor, c: &Tensor) -> Tensor {
     Tensor::new(p.shape.clone(), map(p.data.len(), |i| p.data[i] + c.data[i]))
 }
 
+/// Place of the first entry that is not finite. Blocks are judged whole, so that vectors do it.
+fn not_finite(x: &[f32]) -> Option<usize> {
+    const BLOCK: usize = 1 << 12;
+    let block = |b: usize| &x[b * BLOCK..x.len().min((b + 1) * BLOCK)];
+    let bad = |b: usize| block(b).iter().fold(false, |bad, x| bad | !x.is_finite());
+    let blocks = x.len().div_ceil(BLOCK);
+    if !parallel::any(blocks, 16, bad) {
+        return None;
+    }
+    let first = (0..blocks).find(|&b| bad(b))?;
+    Some(first * BLOCK + block(first).iter().position(|x| !x.is_finite())?)
+}
+
 fn finite(graph: &RevGraph, v: ValueId, t: Tensor, what: &str) -> Result<Tensor, Diagnostic> {
-    match t.data.iter().position(|x| !x.is_finite()) {
+    match not_finite(&t.data) {
         None => Ok(t),
         Some(i) => {
             let d = Diagnostic::new(
