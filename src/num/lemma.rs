@@ -20,6 +20,7 @@ pub fn rounding_of_result(y: f32) -> Mag {
 
 /// A sum of n terms in any order and grouping, Σ|x_i| ≤ `total`.
 // (n−1)·u·Σ|x_i| (Jeannerod & Rump 2013)
+#[inline]
 pub fn sum_any_order(n: usize, total: Mag) -> Mag {
     if n < 2 { Mag::ZERO } else { Mag::count(n - 1) * u() * total }
 }
@@ -29,6 +30,7 @@ pub fn sum_any_order(n: usize, total: Mag) -> Mag {
 // n·u·Σ|a_i b_i| + (nη/2)(1+nu): without FMA Jeannerod & Rump 2013; with FMA by induction over the
 // expression tree: a leaf fl(p) errs ≤ u|p|; an FMA node errs ≤ min(|p|, v(|p|+S₁+n₁uS₁)) ≤ u(S₁+n|p|);
 // an addition errs ≤ u(n₂S₁+n₁S₂), v = u/(1+u). Underflow: replace p by p+θ, |θ| ≤ η/2.
+#[inline]
 pub fn dot_any_order(n: usize, total: Mag) -> Mag {
     if total.is_zero() {
         // every product has an exact zero factor
@@ -40,12 +42,14 @@ pub fn dot_any_order(n: usize, total: Mag) -> Mag {
 
 /// A sum over a tree of height h: every term passes at most h roundings, Σ|x_i| ≤ `total`.
 // ((1+u)^h − 1)·Σ|x_i| (Higham, §4.2)
+#[inline]
 pub fn tree(h: usize, total: Mag) -> Mag {
     growth(h) * total
 }
 
 /// A dot product over a tree of height h with n products.
 // ((1+u)^h − 1)·Σ|a_i b_i| + n·(η/2)·(1+u)^h
+#[inline]
 pub fn dot_tree(h: usize, n: usize, total: Mag) -> Mag {
     if total.is_zero() {
         return Mag::ZERO;
@@ -55,6 +59,7 @@ pub fn dot_tree(h: usize, n: usize, total: Mag) -> Mag {
 
 /// (1+u)^h − 1, rounded up.
 // = hu + h(h−1)/2·u² + … ≤ hu·(1 + hu) for hu ≤ 1, since (1+u)^h ≤ e^{hu} and e^t − 1 ≤ t + t²
+#[inline]
 pub fn growth(h: usize) -> Mag {
     let hu = Mag::count(h) * u();
     if hu.get() <= 1.0 { hu + hu * hu } else { Mag::INFINITY }

@@ -60,6 +60,7 @@ impl Mag {
     }
 
     /// 2^e for −1022 ≤ e ≤ 1023, exactly; for constants.
+    #[inline]
     pub const fn power_of_two(e: i32) -> Mag {
         assert!(e >= -1022 && e <= 1023);
         Mag(f64::from_bits(((e + 1023) as u64) << 52))

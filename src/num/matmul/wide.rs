@@ -3,7 +3,7 @@
 use gemm::Parallelism;
 
 use super::View;
-use crate::num::Mag;
+use crate::num::{Mag, parallel};
 
 /// Below this many products a second thread costs more than it brings.
 const PARALLEL: usize = 1 << 18;
@@ -98,7 +98,7 @@ pub fn matmul_up(a: View<Mag>, b: View<Mag>, m: usize, n: usize, k: usize) -> Ve
     };
     let c = matmul_f64(va, vb, m, n, k);
     // k products and at most k additions, any order: k roundings for each product, and two to spare
-    let mut c: Vec<Mag> = c.into_iter().map(|x| Mag::from_rounded(x, k + 2, tiny)).collect();
+    let mut c = parallel::map(c.len(), 1 << 12, |i| Mag::from_rounded(c[i], k + 2, tiny));
     if ka.infinite {
         spread(a, b, (m, n, k), |i, j| i * n + j, &mut c);
     }
@@ -145,12 +145,19 @@ struct Kinds {
 
 impl Kinds {
     fn of(data: &[Mag]) -> Kinds {
-        let mut least = f64::INFINITY;
-        let mut infinite = false;
-        for &x in Mag::as_f64s(data) {
-            least = if x > 0.0 && x < least { x } else { least };
-            infinite |= x == f64::INFINITY;
+        const BLOCK: usize = 1 << 14;
+        let block = |b: usize| {
+            let mut found = Kinds { least: f64::INFINITY, infinite: false };
+            for &x in Mag::as_f64s(&data[b * BLOCK..data.len().min((b + 1) * BLOCK)]) {
+                found.least = if x > 0.0 && x < found.least { x } else { found.least };
+                found.infinite |= x == f64::INFINITY;
+            }
+            found
+        };
+        let blocks = parallel::map(data.len().div_ceil(BLOCK), 1, block);
+        Kinds {
+            least: blocks.iter().fold(f64::INFINITY, |least, b| least.min(b.least)),
+            infinite: blocks.iter().any(|b| b.infinite),
         }
-        Kinds { least, infinite }
     }
 }
