@@ -23,7 +23,7 @@ pub use number::{Enclosure, Exact, Num};
 pub use policy::{LimitRule, Policy, Waiver};
 pub use rungs::{Bound, Bounds, Covers, Method, Rung, Standing};
 pub use schema::*;
-pub use verdict::{AGREEMENT, EXIT_TOOL_BUG, Limits, ToolBug, correct_digits, judge};
+pub use verdict::{AGREEMENT, EXIT_TOOL_BUG, Limits, NEAREST, ToolBug, correct_digits, judge};
 
 use crate::error::{Code, Diagnostic};
 

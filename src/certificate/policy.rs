@@ -101,7 +101,7 @@ impl Policy {
     pub fn limit(&self, names: &[&str], norm: f64, largest: f64) -> f64 {
         let asked = self.asked(names);
         let max_rel = asked.max_rel.map_or(self.limits.max_rel, Num::get);
-        // T = min(max_rel·M, max_abs, 10^−digits·M), M = max(‖g‖∞, floor·largest)
+        // T = min(max_rel·M, max_abs, 10^−digits·M), M = max(‖g‖∞, floor·largest), the first and last not below 2^−150
         let mut t = Limits { max_rel, ..self.limits }.limit(norm, largest);
         if let Some(a) = asked.max_abs {
             t = t.min(a.get());

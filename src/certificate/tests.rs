@@ -56,6 +56,21 @@ fn limits_take_the_lower_norm_and_the_floor() {
 }
 
 #[test]
+fn no_limit_asks_for_less_than_half_of_the_smallest_binary32_number() {
+    let half = f64::from(f32::from_bits(1)) / 2.0;
+    assert_eq!(NEAREST, half);
+    let zero = |lo, hi| (Enclosure::ZERO, Enclosure::of(lo, hi));
+    // all gradients are 0, the enclosure has some width
+    assert_eq!(decided(&[zero(0.0, half)]).verdict, ModelVerdict::Certified);
+    assert_eq!(decided(&[zero(0.0, half.next_up())]).verdict, ModelVerdict::Undecided);
+    // a run that shows binary32's smallest number instead of 0
+    assert_eq!(decided(&[zero(2.0 * half, 2.0 * half)]).verdict, ModelVerdict::NotCertified);
+    let strict = Limits { max_rel: 0.0, floor: 0.0 };
+    assert_eq!(strict.limit(1.0, 1.0), half);
+    assert!(Limits::default().limit(1e-40, 0.0) > half);
+}
+
+#[test]
 fn a_gradient_without_a_correct_digit_is_called_out() {
     let errors = [(0.2, true), (0.11, true), (0.09, false), (0.0, false)];
     for (error, called) in errors {

@@ -23,6 +23,10 @@ const MOST_DIGITS: f64 = 17.0;
 /// 256·u, which some rounded constants (1/√(2π), √d) explain and a wrong node doesn't.
 pub const AGREEMENT: f64 = 1.0 / 65536.0;
 
+/// 2^−150, half of the smallest binary32 number: within this distance of the exact one no other binary32 number
+/// is nearer, so no limit asks for less.
+pub const NEAREST: f64 = f64::from_bits((1023 - 150) << 52);
+
 /// How large an error may be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
@@ -33,7 +37,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// The documented policy: `1e-3 · max(‖g‖∞, 1e-4 · the largest ‖g‖∞ of the model)`.
+    /// The documented policy: `1e-3 · max(‖g‖∞, 1e-4 · the largest ‖g‖∞ of the model)`, not below [`NEAREST`].
     fn default() -> Limits {
         Limits { max_rel: 1e-3, floor: 1e-4 }
     }
@@ -43,9 +47,9 @@ impl Limits {
     /// The limit T of a tensor: norms are the lower ends of the spec's. T is this binary64 number,
     /// rounded down so that nothing passes by rounding.
     pub fn limit(self, norm: f64, largest: f64) -> f64 {
-        // T = max_rel · max(‖g‖∞, floor·largest)
+        // T = max(max_rel · max(‖g‖∞, floor·largest), 2^−150)
         let t = self.max_rel * norm.max(self.floor * largest);
-        if t > 0.0 { t.next_down().next_down() } else { 0.0 }
+        t.next_down().next_down().max(NEAREST)
     }
 }
 
@@ -124,7 +128,8 @@ impl Certificate {
         rule.text = format!(
             "a gradient passes if the upper end of its observed error is at most its limit T, fails if the lower \
              end exceeds T, and is undecided otherwise; T = {} · max(‖g‖∞, {} · the largest ‖g‖∞ of the model), in \
-             norms of the exact gradients, lower ends; the model's verdict is its worst gradient's, and no model \
+             norms of the exact gradients, lower ends, but never less than 2^-150, half of the smallest binary32 \
+             number; the model's verdict is its worst gradient's, and no model \
              is certified while a check of this tool fails on it",
             decimal::full(limits.max_rel),
             decimal::full(limits.floor)

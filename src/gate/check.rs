@@ -280,8 +280,8 @@ fn document(
         policy: policy.name.clone(),
         text: "a tensor passes if the upper end of its error is at most its limit T, fails if the lower end exceeds T \
                or it is missing, not finite or of another shape, and is undecided otherwise; T = max_rel · max(‖g‖∞, floor · \
-               the largest ‖g‖∞ of the model), in norms of the exact gradients, lower ends, or what the policy asks \
-               beyond that; nothing is assumed about how the tensors were made"
+               the largest ‖g‖∞ of the model), in norms of the exact gradients, lower ends, but never less than 2^-150, \
+               half of the smallest binary32 number, or what the policy asks beyond that; nothing is assumed about how the tensors were made"
             .into(),
         limits: policy.rules.clone(),
         waivers: policy.waivers.clone(),

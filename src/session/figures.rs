@@ -1,6 +1,6 @@
 //! Figures of one tensor: norms, errors, digits, the worst entry.
 
-use crate::certificate::{Enclosure, Exact as Number, Histogram, Num, WorstEntry};
+use crate::certificate::{Enclosure, Exact as Number, Histogram, NEAREST, Num, WorstEntry};
 use crate::ir::Array;
 use crate::num::format::BINARY32;
 use crate::num::{Ball, Interval, Mag, parallel};
@@ -80,14 +80,15 @@ pub fn of_intervals(run: &[f32], spec: &[Interval]) -> TensorFigures {
     )
 }
 
-/// Is every gradient's error known well enough: to 2^−9 of itself, or negligible in the model?
+/// Is every gradient's error known well enough: to 2^−9 of itself, or negligible in the model or in binary32?
 pub fn decided(all: &[TensorFigures]) -> bool {
     let largest = all.iter().fold(0.0, |m: f64, f| m.max(f.norm.lo()));
+    let negligible = (1e-14 * largest).max(NEAREST);
     all.iter().all(|f| {
         let (lo, hi) = (f.observed.lo(), f.observed.hi());
-        let known = hi - lo <= hi / 512.0 || hi <= 1e-14 * largest;
+        let known = hi - lo <= hi / 512.0 || hi <= negligible;
         // and the norm, which limits are made of
-        known && f.norm.hi() - f.norm.lo() <= (f.norm.hi() / 512.0).max(1e-14 * largest)
+        known && f.norm.hi() - f.norm.lo() <= (f.norm.hi() / 512.0).max(negligible)
     })
 }
 
