@@ -41,8 +41,6 @@ pub(super) fn batch_norm(c: &mut Call) -> Done {
         c.set(0, y);
         return Ok(());
     }
-    let scale = per_channel(c, scale, shape.len(), channels)?;
-    let bias = per_channel(c, bias, shape.len(), channels)?;
     let normal = if training {
         let others: Vec<usize> = (0..shape.len()).filter(|&k| k != 1).collect();
         let rows = c.rows(x, &others)?;
@@ -60,8 +58,7 @@ pub(super) fn batch_norm(c: &mut Call) -> Done {
         let deviation = c.smooth(Elementary::Sqrt, shifted)?;
         c.binary(ops::Div, centred, deviation)?
     };
-    let scaled = c.binary(ops::Mul, normal, scale)?;
-    let y = c.binary(ops::Add, scaled, bias)?;
+    let y = channel_affine(c, normal, channels)?;
     c.set(0, y);
     Ok(())
 }
@@ -93,9 +90,13 @@ fn fixed_statistics(
     let mut kernel = vec![1; shape.len()];
     kernel[0] = channels;
     let kernel = c.reshape(factor, kernel)?;
+    c.emit(every_channel(channels, space), &[x, kernel, offset])
+}
+
+/// The convolution that gives every channel a weight and a bias of its own.
+fn every_channel(channels: usize, space: usize) -> ops::Conv {
     let one = vec![1; space];
-    let conv = ops::Conv { strides: one.clone(), pads: vec![0; 2 * space], dilations: one, groups: channels };
-    c.emit(conv, &[x, kernel, offset])
+    ops::Conv { strides: one.clone(), pads: vec![0; 2 * space], dilations: one, groups: channels }
 }
 
 /// New running statistics, momentum·old + (1 − momentum)·batch, where somebody reads them.
@@ -249,10 +250,20 @@ pub(super) fn group_norm(c: &mut Call) -> Done {
     Ok(())
 }
 
-/// y·scale + bias with one entry per axis-1 position.
+/// y·scale + bias with one entry per axis-1 position: as a convolution where it can be, so that neither factors
+/// nor products are as large as y.
 fn channel_affine(c: &mut Call, y: ValueId, channels: usize) -> Result<ValueId, Problem> {
-    let rank = c.sizes(y).len();
+    let shape = c.sizes(y);
+    let rank = shape.len();
     let (scale, bias) = (c.graph(1)?, c.graph(2)?);
+    if (3..=5).contains(&rank) && shape.iter().product::<usize>() > 0 {
+        let mut kernel = vec![1; rank];
+        kernel[0] = channels;
+        let scale = per_channel(c, scale, 1, channels)?;
+        let kernel = c.reshape(scale, kernel)?;
+        let bias = per_channel(c, bias, 1, channels)?;
+        return c.emit(every_channel(channels, rank - 2), &[y, kernel, bias]);
+    }
     let scale = per_channel(c, scale, rank, channels)?;
     let bias = per_channel(c, bias, rank, channels)?;
     let scaled = c.binary(ops::Mul, y, scale)?;
