@@ -5,6 +5,8 @@
 //! the seeds' own and stay: a product counts e_a·e_b twice, and a gate charges |ȳ| + e always.
 //! Where the seeds have no rule, one in their style is used and marked *ours*.
 
+mod products;
+
 use super::{Arith, Elementary, Format, Interval, Mag, Pieces, Rounded, Steps, Ties};
 
 /// A value of the reference runtime and a bound on its distance from the spec's.
@@ -115,6 +117,17 @@ impl Arith for Literal {
         let zero = Tracked { value: 0.0, eps: self.half_ulp(0.0) };
         let s = terms.fold(zero, |acc, (a, b)| self.add(&acc, &self.mul(a, b)));
         bias.map_or(s, |b| self.add(&s, b))
+    }
+
+    fn products<'a>(
+        &self,
+        size: (usize, usize, usize),
+        left: impl Fn(usize, usize) -> Option<&'a Tracked> + Sync,
+        right: impl Fn(usize, usize) -> Option<&'a Tracked> + Sync,
+        bias: impl Fn(usize, usize) -> Option<&'a Tracked> + Sync,
+    ) -> Vec<Tracked> {
+        products::products(self, size, &left, &right, &bias)
+            .unwrap_or_else(|| super::arith::textbook(self, size, left, right, bias))
     }
 
     // reluNode: e + û(f(x̂)); other piecewise linear functions (ours): e·steepest + jumps + û
