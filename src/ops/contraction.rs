@@ -4,6 +4,7 @@ use super::{Approx, Bound};
 use crate::num::mag::max_of;
 use crate::num::matmul::{View, batched, matmul_f64, matmul_up, running_error};
 use crate::num::{Interval, Mag, lemma, parallel, reduce};
+use std::ops::Range;
 
 /// Which way a stored matrix is read.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +70,36 @@ impl Factor {
     }
 }
 
+/// Entries of a right factor that are there at once, where it is made column by column.
+const AT_ONCE: usize = if cfg!(test) { 1 << 6 } else { 1 << 22 };
+
 impl Product {
+    /// Columns that are made together, for a right factor too large to be there as a whole.
+    pub fn blocks(&self) -> impl Iterator<Item = (Product, Range<usize>)> {
+        let (whole, width) = (*self, (AT_ONCE / self.k.max(1)).max(1).next_multiple_of(64));
+        (0..self.n.div_ceil(width)).map(move |b| {
+            let columns = b * width..whole.n.min((b + 1) * width);
+            let n = columns.len();
+            let right = if whole.right.transposed { whole.right } else { Layout::plain(n) };
+            (Product { n, right, ..whole }, columns)
+        })
+    }
+
+    /// The columns of all blocks side by side again.
+    pub fn beside<T: Copy>(&self, mut blocks: Vec<Vec<T>>) -> Vec<T> {
+        if blocks.len() == 1 {
+            return blocks.swap_remove(0);
+        }
+        let mut out = Vec::with_capacity(self.m * self.n);
+        for i in 0..self.m {
+            for b in &blocks {
+                let n = b.len() / self.m;
+                out.extend_from_slice(&b[i * n..(i + 1) * n]);
+            }
+        }
+        out
+    }
+
     /// The binary32 product on the recorded tree.
     pub fn runtime(&self, a: &[f32], b: &[f32]) -> Vec<f32> {
         let Product { batch, m, n, k, .. } = *self;
@@ -204,4 +234,17 @@ pub(crate) struct Bias {
     pub eps: Vec<Mag>,
     /// Rounding of its addition in this run.
     pub rounding: Vec<Mag>,
+}
+
+impl Bias {
+    /// Those of some columns, of rows of `n`.
+    pub fn columns(&self, n: usize, columns: Range<usize>) -> Bias {
+        let some = |x: &[Mag]| some_columns(x, n, columns.clone());
+        Bias { run: some(&self.run), eps: some(&self.eps), rounding: some(&self.rounding) }
+    }
+}
+
+/// Some columns of rows of `n`.
+pub(crate) fn some_columns<T: Copy>(x: &[T], n: usize, columns: Range<usize>) -> Vec<T> {
+    x.chunks(n.max(1)).flat_map(|row| &row[columns.clone()]).copied().collect()
 }

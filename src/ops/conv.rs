@@ -26,11 +26,12 @@
 //! ## References
 //! As MatMul; the seeds' ConvBackward for the three gradients.
 
-use super::contraction::{Bias, Factor, Layout, Product};
+use super::contraction::{Bias, Factor, Layout, Product, some_columns};
 use super::gather::{sum_bound, sum_error, sum_range};
 use super::{Approx, Bound, PerOperand, RevNode, map, map_rows};
 use crate::ir::{Array, Shaped, Tensor, elements};
 use crate::num::{Arith, Interval, Mag, parallel, reduce};
+use std::ops::Range;
 
 /// Convolution.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,7 +124,11 @@ impl Conv {
     ) -> Vec<T> {
         let s = self.sizes(&x[0].shape, &x[1].shape);
         let taps = self.taps(&s, false);
-        let group = |g| product(&s.forward(), s.group(&x[1].data, g), &s.unfold_input(&x[0].data, 0.0, &taps, g));
+        let group = |g| {
+            by_blocks(&s.forward(), |p, columns| {
+                product(p, s.group(&x[1].data, g), &s.input_columns(&x[0].data, 0.0, &taps, g, columns))
+            })
+        };
         s.to_output(&map_rows(s.groups, group))
     }
 
@@ -140,7 +145,9 @@ impl Conv {
             let taps = self.taps(&s, true);
             let group = |g| {
                 let w = by_input_channel(s.group(&x[1].data, g), s.cout, s.cin, s.nk());
-                product(&s.input_gradient(), &w, &s.unfold_output(&ybar.data, 0.0, &taps, g))
+                by_blocks(&s.input_gradient(), |p, columns| {
+                    product(p, &w, &s.output_columns(&ybar.data, 0.0, &taps, g, columns))
+                })
             };
             s.to_input(&map_rows(s.groups, group))
         };
@@ -148,7 +155,9 @@ impl Conv {
             let taps = self.taps(&s, false);
             let group = |g| {
                 let y = s.output_rows(&ybar.data, g);
-                product(&s.kernel_gradient(), &y, &s.unfold_input(&x[0].data, 0.0, &taps, g))
+                by_blocks(&s.kernel_gradient(), |p, rows| {
+                    product(p, &y, &s.input_rows(&x[0].data, 0.0, &taps, g, rows))
+                })
             };
             map_rows(s.groups, group).concat()
         };
@@ -183,27 +192,43 @@ impl Conv {
 /// No source position: an exact zero.
 const NOTHING: u32 = u32::MAX;
 
-/// Rows (channel, kernel offset) of group `g`, columns (image, target position).
+/// A product block by block, from what makes some of its columns.
+fn by_blocks<T: Copy>(whole: &Product, part: impl Fn(&Product, Range<usize>) -> Vec<T>) -> Vec<T> {
+    whole.beside(whole.blocks().map(|(p, columns)| part(&p, columns)).collect())
+}
+
+/// The bound of a product block by block.
+fn bound_by_blocks(whole: &Product, part: impl Fn(&Product, Range<usize>) -> Bound) -> Bound {
+    let parts = whole.blocks().map(|(p, columns)| part(&p, columns)).collect();
+    gather_bounds(parts, |columns| whole.beside(columns))
+}
+
+/// Some of the rows (channel, kernel offset) of group `g`, and of the columns (image, target position).
 fn unfold<T: Copy + Send + Sync>(
     x: &[T],
     zero: T,
-    (batch, channels, space): (usize, usize, usize),
+    (channels, space): (usize, usize),
     (g, per_group): (usize, usize),
-    taps: &[u32],
-    targets: usize,
+    (taps, targets): (&[u32], usize),
+    (rows, columns): (Range<usize>, Range<usize>),
 ) -> Vec<T> {
     let offsets = taps.len() / targets.max(1);
-    let mut out = vec![zero; per_group * offsets * batch * targets];
-    parallel::chunks(&mut out, targets, (1 << 12) / targets.max(1) + 1, |at, line| {
-        let (row, n) = (at / batch, at % batch);
-        let (c, k) = (g * per_group + row / offsets, row % offsets);
-        let image = &x[(n * channels + c) * space..][..space];
-        let tap = &taps[k * targets..][..targets];
-        for (y, &t) in line.iter_mut().zip(tap) {
-            // what is `NOTHING` lies beyond every image, and stays zero
-            if let Some(&x) = image.get(t as usize) {
-                *y = x;
+    let mut out = vec![zero; rows.len() * columns.len()];
+    parallel::chunks(&mut out, columns.len(), (1 << 12) / columns.len().max(1) + 1, |row, line| {
+        let (c, k) = (g * per_group + (rows.start + row) / offsets, (rows.start + row) % offsets);
+        let mut from = columns.start;
+        while from < columns.end {
+            let (n, t) = (from / targets, from % targets);
+            let to = columns.end.min(from + targets - t);
+            let image = &x[(n * channels + c) * space..][..space];
+            let tap = &taps[k * targets + t..][..to - from];
+            for (y, &t) in line[from - columns.start..][..to - from].iter_mut().zip(tap) {
+                // what is `NOTHING` lies beyond every image, and stays zero
+                if let Some(&x) = image.get(t as usize) {
+                    *y = x;
+                }
             }
+            from = to;
         }
     });
     out
@@ -276,9 +301,6 @@ impl Sizes {
     fn weights_per_group(&self) -> usize {
         self.cout * self.cin * self.nk()
     }
-    fn x_dims(&self) -> (usize, usize, usize) {
-        (self.batch, self.groups * self.cin, self.nin())
-    }
     fn y_dims(&self) -> (usize, usize, usize) {
         (self.batch, self.groups * self.cout, self.nout())
     }
@@ -301,12 +323,43 @@ impl Sizes {
         Product { batch: 1, m: self.cin, n, k, left: Layout::plain(k), right: Layout::plain(n) }
     }
 
-    fn unfold_input<T: Copy + Send + Sync>(&self, x: &[T], zero: T, taps: &[u32], g: usize) -> Vec<T> {
-        unfold(x, zero, self.x_dims(), (g, self.cin), taps, self.nout())
+    /// Some columns (image, output position) of the unfolded input.
+    fn input_columns<T: Copy + Send + Sync>(
+        &self,
+        x: &[T],
+        zero: T,
+        taps: &[u32],
+        g: usize,
+        columns: Range<usize>,
+    ) -> Vec<T> {
+        let part = (0..self.cin * self.nk(), columns);
+        unfold(x, zero, (self.groups * self.cin, self.nin()), (g, self.cin), (taps, self.nout()), part)
     }
 
-    fn unfold_output<T: Copy + Send + Sync>(&self, y: &[T], zero: T, taps: &[u32], g: usize) -> Vec<T> {
-        unfold(y, zero, self.y_dims(), (g, self.cout), taps, self.nin())
+    /// Some rows (channel, kernel offset) of the unfolded input.
+    fn input_rows<T: Copy + Send + Sync>(
+        &self,
+        x: &[T],
+        zero: T,
+        taps: &[u32],
+        g: usize,
+        rows: Range<usize>,
+    ) -> Vec<T> {
+        let part = (rows, 0..self.batch * self.nout());
+        unfold(x, zero, (self.groups * self.cin, self.nin()), (g, self.cin), (taps, self.nout()), part)
+    }
+
+    /// Some columns (image, input position) of the unfolded output.
+    fn output_columns<T: Copy + Send + Sync>(
+        &self,
+        y: &[T],
+        zero: T,
+        taps: &[u32],
+        g: usize,
+        columns: Range<usize>,
+    ) -> Vec<T> {
+        let part = (0..self.cout * self.nk(), columns);
+        unfold(y, zero, (self.groups * self.cout, self.nout()), (g, self.cout), (taps, self.nin()), part)
     }
 
     fn output_rows<T: Copy>(&self, y: &[T], g: usize) -> Vec<T> {
@@ -339,12 +392,11 @@ impl Sizes {
     }
 }
 
-/// Bounds of all groups, brought back to the layout of a tensor.
-fn gather_bounds(groups: Vec<Bound>, back: impl Fn(&[Vec<Mag>]) -> Vec<Mag>) -> Bound {
-    let peak = groups.iter().fold(Mag::ZERO, |m, b| m.max(b.peak));
-    let carried: Vec<Vec<Mag>> = groups.iter().map(|b| b.carried.clone()).collect();
-    let local: Vec<Vec<Mag>> = groups.into_iter().map(|b| b.local).collect();
-    Bound { carried: back(&carried), local: back(&local), peak }
+/// Bounds of all parts, brought back to the layout of a tensor.
+fn gather_bounds(parts: Vec<Bound>, back: impl Fn(Vec<Vec<Mag>>) -> Vec<Mag>) -> Bound {
+    let peak = parts.iter().fold(Mag::ZERO, |m, b| m.max(b.peak));
+    let (carried, local) = parts.into_iter().map(|b| (b.carried, b.local)).unzip();
+    Bound { carried: back(carried), local: back(local), peak }
 }
 
 impl Shaped for Conv {
@@ -521,15 +573,21 @@ impl RevNode for Conv {
         let rounding: Vec<Mag> = map(y.len(), |i| y.sum_rounding(i, Mag::ZERO));
         let group = |g: usize| {
             let w = weights.rearranged(|v| s.group(v, g).to_vec(), |v| s.group(v, g).to_vec());
-            let p = input.rearranged(|v| s.unfold_input(v, Mag::ZERO, &taps, g), |v| s.unfold_input(v, 0.0, &taps, g));
             let bias = bias.as_ref().map(|(run, eps)| Bias {
                 run: s.output_rows(run, g),
                 eps: s.output_rows(eps, g),
                 rounding: s.output_rows(&rounding, g),
             });
-            s.forward().bound(&w, &p, y.replayed(), bias.as_ref())
+            bound_by_blocks(&s.forward(), |p, columns| {
+                let right = input.rearranged(
+                    |v| s.input_columns(v, Mag::ZERO, &taps, g, columns.clone()),
+                    |v| s.input_columns(v, 0.0, &taps, g, columns.clone()),
+                );
+                let bias = bias.as_ref().map(|b| b.columns(s.forward().n, columns.clone()));
+                p.bound(&w, &right, y.replayed(), bias.as_ref())
+            })
         };
-        gather_bounds((0..s.groups).map(group).collect(), |rows| s.to_output(rows))
+        gather_bounds((0..s.groups).map(group).collect(), |rows| s.to_output(&rows))
     }
 
     fn vjp_bound(&self, x: &[Approx], _: &Approx, ybar: &Approx, wanted: &[bool]) -> PerOperand<Bound> {
@@ -543,20 +601,28 @@ impl RevNode for Conv {
                     |v| by_input_channel(s.group(v, g), s.cout, s.cin, s.nk()),
                     |v| by_input_channel(s.group(v, g), s.cout, s.cin, s.nk()),
                 );
-                let q = g_all
-                    .rearranged(|v| s.unfold_output(v, Mag::ZERO, &taps, g), |v| s.unfold_output(v, 0.0, &taps, g));
-                s.input_gradient().bound(&w, &q, ybar.replayed(), None)
+                bound_by_blocks(&s.input_gradient(), |p, columns| {
+                    let right = g_all.rearranged(
+                        |v| s.output_columns(v, Mag::ZERO, &taps, g, columns.clone()),
+                        |v| s.output_columns(v, 0.0, &taps, g, columns.clone()),
+                    );
+                    p.bound(&w, &right, ybar.replayed(), None)
+                })
             };
-            gather_bounds((0..s.groups).map(group).collect(), |rows| s.to_input(rows))
+            gather_bounds((0..s.groups).map(group).collect(), |rows| s.to_input(&rows))
         };
         let kernel = || {
             let taps = self.taps(&s, false);
             let values = Factor::of(&x[0]);
             let group = |g: usize| {
                 let y = g_all.rearranged(|v| s.output_rows(v, g), |v| s.output_rows(v, g));
-                let p =
-                    values.rearranged(|v| s.unfold_input(v, Mag::ZERO, &taps, g), |v| s.unfold_input(v, 0.0, &taps, g));
-                s.kernel_gradient().bound(&y, &p, ybar.replayed(), None)
+                bound_by_blocks(&s.kernel_gradient(), |p, rows| {
+                    let right = values.rearranged(
+                        |v| s.input_rows(v, Mag::ZERO, &taps, g, rows.clone()),
+                        |v| s.input_rows(v, 0.0, &taps, g, rows.clone()),
+                    );
+                    p.bound(&y, &right, ybar.replayed(), None)
+                })
             };
             gather_bounds((0..s.groups).map(group).collect(), |rows| rows.concat())
         };
@@ -571,9 +637,12 @@ impl RevNode for Conv {
         let taps = self.taps(&s, false);
         let bias = x.get(2).map(|b| s.per_channel(&b.data));
         let group = |g: usize| {
-            let p = s.unfold_input(&x[0].data, Interval::ZERO, &taps, g);
             let b = bias.as_ref().map(|b| s.output_rows(b, g));
-            s.forward().scale(s.group(&x[1].data, g), &p, b.as_deref())
+            by_blocks(&s.forward(), |p, columns| {
+                let right = s.input_columns(&x[0].data, Interval::ZERO, &taps, g, columns.clone());
+                let b = b.as_ref().map(|b| some_columns(b, s.forward().n, columns));
+                p.scale(s.group(&x[1].data, g), &right, b.as_deref())
+            })
         };
         let data = s.to_output(&(0..s.groups).map(group).collect::<Vec<_>>());
         Array::new([&[s.batch, s.groups * s.cout], s.output.as_slice()].concat(), data)
@@ -591,7 +660,9 @@ impl RevNode for Conv {
             let taps = self.taps(&s, true);
             let group = |g: usize| {
                 let w = by_input_channel(s.group(&x[1].data, g), s.cout, s.cin, s.nk());
-                s.input_gradient().scale(&w, &s.unfold_output(&ybar.data, Interval::ZERO, &taps, g), None)
+                by_blocks(&s.input_gradient(), |p, columns| {
+                    p.scale(&w, &s.output_columns(&ybar.data, Interval::ZERO, &taps, g, columns), None)
+                })
             };
             Array::new(x[0].shape.clone(), s.to_input(&(0..s.groups).map(group).collect::<Vec<_>>()))
         };
@@ -599,7 +670,9 @@ impl RevNode for Conv {
             let taps = self.taps(&s, false);
             let group = |g: usize| {
                 let y = s.output_rows(&ybar.data, g);
-                s.kernel_gradient().scale(&y, &s.unfold_input(&x[0].data, Interval::ZERO, &taps, g), None)
+                by_blocks(&s.kernel_gradient(), |p, rows| {
+                    p.scale(&y, &s.input_rows(&x[0].data, Interval::ZERO, &taps, g, rows), None)
+                })
             };
             Array::new(x[1].shape.clone(), (0..s.groups).map(group).collect::<Vec<_>>().concat())
         };
