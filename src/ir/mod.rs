@@ -11,4 +11,4 @@ pub mod walk;
 
 pub use array::{Array, Tensor, elements};
 pub use graph::{Attribute, Graph, GraphBuilder, Leaf, LeafKind, Node, Origin, Shaped, ValueId};
-pub use index::Index;
+pub use index::{Index, Readers, Table};

@@ -56,6 +56,40 @@ pub fn map<T: Send>(n: usize, grain: usize, f: impl Fn(usize) -> T + Sync) -> Ve
     out
 }
 
+/// f(x_0), f(x_1), …: entry by entry, so that vectors do it.
+pub fn map1<A: Sync, T: Send>(x: &[A], grain: usize, f: impl Fn(&A) -> T + Sync) -> Vec<T> {
+    let mut out: Vec<T> = Vec::with_capacity(x.len());
+    let to = Shared(out.as_mut_ptr());
+    ranges(x.len(), grain, &|range| {
+        let (start, x) = (range.start, &x[range]);
+        for i in 0..x.len() {
+            // SAFETY: as in `map`
+            unsafe { to.at(start + i).write(f(&x[i])) };
+        }
+    });
+    // SAFETY: all entries have been written
+    unsafe { out.set_len(x.len()) };
+    out
+}
+
+/// f(x_0, y_0), f(x_1, y_1), …: entry by entry, so that vectors do it. Panics unless there are as many y as x.
+pub fn map2<A: Sync, B: Sync, T: Send>(x: &[A], y: &[B], grain: usize, f: impl Fn(&A, &B) -> T + Sync) -> Vec<T> {
+    assert_eq!(x.len(), y.len(), "entries to pair");
+    let mut out: Vec<T> = Vec::with_capacity(x.len());
+    let to = Shared(out.as_mut_ptr());
+    ranges(x.len(), grain, &|range| {
+        let (start, x, y) = (range.start, &x[range.clone()], &y[range]);
+        let y = &y[..x.len()];
+        for i in 0..x.len() {
+            // SAFETY: as in `map`
+            unsafe { to.at(start + i).write(f(&x[i], &y[i])) };
+        }
+    });
+    // SAFETY: all entries have been written
+    unsafe { out.set_len(x.len()) };
+    out
+}
+
 /// All of f(0), f(1), …, f(n−1), one after another.
 pub fn flat<T: Send>(n: usize, grain: usize, f: impl Fn(usize) -> Vec<T> + Sync) -> Vec<T> {
     let mut parts = map(n, grain, f);
@@ -126,6 +160,11 @@ mod tests {
             for grain in [0, 1, 5, 64] {
                 assert_eq!(map(n, grain, |i| i.to_string()), (0..n).map(|i| i.to_string()).collect::<Vec<_>>());
                 let twice = |i: usize| vec![i; i % 3];
+                let x: Vec<usize> = (0..n).map(|i| i + 7).collect();
+                assert_eq!(map1(&x, grain, |x| x * 3), (0..n).map(|i| (i + 7) * 3).collect::<Vec<_>>());
+                let y: Vec<u8> = (0..n).map(|i| (i % 251) as u8).collect();
+                let pairs: Vec<_> = x.iter().copied().zip(y.iter().copied()).collect();
+                assert_eq!(map2(&x, &y, grain, |&x, &y| (x, y)), pairs);
                 assert_eq!(flat(n, grain, twice), (0..n).flat_map(twice).collect::<Vec<_>>());
                 let mut data = vec![0; n];
                 each(&mut data, grain, |i, x| *x += i + 1);

@@ -21,6 +21,7 @@
 //! halves, 16 → 8 → 4 → 2 → 1. Additions never underflow. With r = ⌈n/16⌉ rows the height is
 //! ⌈log2 r⌉ + ⌈log2 min(n, 16)⌉, which is as shallow as any tree of full rows.
 
+use super::parallel;
 use std::ops::Add;
 
 /// Products per chain of fused multiply–adds.
@@ -88,22 +89,26 @@ pub fn sum_strided(x: &[f32], start: usize, stride: usize, n: usize) -> f32 {
 pub fn sum_axis(out: &mut [f32], x: &[f32], outer: usize, n: usize, inner: usize) {
     assert_eq!(x.len(), outer * n * inner, "sum_axis: input length");
     assert_eq!(out.len(), outer * inner, "sum_axis: output length");
-    let wide = inner - inner % COLUMNS;
-    for o in 0..outer {
-        let (x, out) = (&x[o * n * inner..][..n * inner], &mut out[o * inner..][..inner]);
-        for j in (0..wide).step_by(COLUMNS) {
-            let column = |i: usize| {
-                let mut c = [0.0; COLUMNS];
-                c.copy_from_slice(&x[i * inner + j..][..COLUMNS]);
-                Columns(c)
-            };
-            let zero = Columns([0.0; COLUMNS]);
-            let s = tree(n, zero, &|row| gather(row, n, zero, column));
-            out[j..j + COLUMNS].copy_from_slice(&s.0);
-        }
-        for (j, y) in out.iter_mut().enumerate().skip(wide) {
-            *y = sum_strided(x, j, inner, n);
-        }
+    if outer * inner == 0 {
+        return;
+    }
+    for (x, out) in (0..outer).map(|o| &x[o * n * inner..][..n * inner]).zip(out.chunks_mut(inner)) {
+        parallel::chunks(out, COLUMNS, (1 << 14) / (n * COLUMNS + 1) + 1, |c, out| {
+            let j = c * COLUMNS;
+            if let Ok(out) = <&mut [f32; COLUMNS]>::try_from(&mut *out) {
+                let column = |i: usize| {
+                    let mut c = [0.0; COLUMNS];
+                    c.copy_from_slice(&x[i * inner + j..][..COLUMNS]);
+                    Columns(c)
+                };
+                let zero = Columns([0.0; COLUMNS]);
+                *out = tree(n, zero, &|row| gather(row, n, zero, column)).0;
+            } else {
+                for (j, y) in (j..).zip(out) {
+                    *y = sum_strided(x, j, inner, n);
+                }
+            }
+        });
     }
 }
 

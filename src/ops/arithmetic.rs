@@ -25,7 +25,7 @@
 //! ## References
 //! Higham, Accuracy and Stability of Numerical Algorithms, §2.2, §3.1.
 
-use super::{Approx, Bound, PerOperand, RevNode, map, same_shapes};
+use super::{Approx, Bound, PerOperand, RevNode, map, map2, same_shapes};
 use crate::ir::{Array, Shaped, Tensor};
 use crate::num::format::{half_eta, largest, smallest_normal};
 use crate::num::{Arith, Interval, Mag, lemma};
@@ -59,7 +59,7 @@ two_operands!(Add, Sub, Mul, Div);
 
 /// f over pairs of entries.
 fn zip<S: Send + Sync, T: Send>(a: &Array<S>, b: &Array<S>, f: impl Fn(&S, &S) -> T + Sync + Send) -> Array<T> {
-    Array { shape: a.shape.clone(), data: map(a.data.len(), |i| f(&a.data[i], &b.data[i])) }
+    Array { shape: a.shape.clone(), data: map2(&a.data, &b.data, f) }
 }
 
 /// An interval that holds also what one rounding makes of its members.

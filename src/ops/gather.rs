@@ -27,8 +27,8 @@
 //! Higham, §4.2; Jeannerod & Rump, Improved error bounds for inner products in floating-point
 //! arithmetic, 2013.
 
-use super::{Approx, Bound, PerOperand, RevNode, map};
-use crate::ir::{Array, Index, Shaped, Tensor, elements};
+use super::{Approx, Bound, PerOperand, RevNode, map, map_rows, map1};
+use crate::ir::{Array, Index, Readers, Shaped, Tensor, elements};
 use crate::num::{Arith, Interval, Mag, lemma, reduce};
 
 /// Copies entries to new places.
@@ -48,6 +48,29 @@ impl Gather {
     /// The same entries under another shape.
     pub fn reshape(shape: &[usize]) -> Gather {
         Gather { shape: shape.to_vec(), index: Index::Identity }
+    }
+}
+
+/// For every position that is read, the sum over its readers on the recorded tree.
+fn summed(readers: &Readers, ybar: &[f32]) -> Vec<f32> {
+    match readers {
+        Readers::One(reader) => map1(reader, |&i| if i == Index::NOTHING { 0.0 } else { ybar[i as usize] }),
+        Readers::Repeated { outer, n, inner: 1 } => {
+            let mut sums = vec![0.0; *n];
+            reduce::sum_axis(&mut sums, ybar, 1, *outer, *n);
+            sums
+        }
+        Readers::Repeated { outer: 1, n, inner } => map_rows(*n, |j| reduce::sum(&ybar[j * inner..][..*inner])),
+        Readers::Repeated { n, .. } => {
+            map_rows(*n, |j| reduce::sum(&readers.at(j).map(|i| ybar[i]).collect::<Vec<f32>>()))
+        }
+        Readers::Many { start, list } => {
+            map(start.len() - 1, |j| match &list[start[j] as usize..start[j + 1] as usize] {
+                [] => 0.0,
+                [i] => ybar[*i as usize],
+                many => reduce::sum_indexed(ybar, many),
+            })
+        }
     }
 }
 
@@ -141,17 +164,12 @@ impl RevNode for Gather {
     }
 
     fn vjp_runtime(&self, x: &[&Tensor], _: &Tensor, ybar: &Tensor, _: &[bool]) -> PerOperand<Tensor> {
-        let data = match &self.index {
+        let mut data = match &self.index {
             Index::Identity => ybar.data.clone(),
-            index => {
-                let (start, list) = index.readers(x[0].data.len(), ybar.data.len());
-                map(x[0].data.len(), |j| match &list[start[j] as usize..start[j + 1] as usize] {
-                    [] => 0.0,
-                    [i] => ybar.data[*i as usize],
-                    many => reduce::sum_indexed(&ybar.data, many),
-                })
-            }
+            Index::Table(t) => summed(t.readers(), &ybar.data),
         };
+        // nobody reads the last ones
+        data.resize(x[0].data.len(), 0.0);
         vec![Some(Array::new(x[0].shape.clone(), data))]
     }
 
@@ -160,13 +178,11 @@ impl RevNode for Gather {
     }
 
     fn vjp_bound(&self, x: &[Approx], _: &Approx, ybar: &Approx, _: &[bool]) -> PerOperand<Bound> {
-        if self.index == Index::Identity {
+        let Index::Table(t) = &self.index else {
             return vec![Some(Bound::exact(ybar.eps.to_vec()))];
-        }
-        let (start, list) = self.index.readers(x[0].len(), ybar.len());
-        let one =
-            |j: usize| sum_error(ybar, list[start[j] as usize..start[j + 1] as usize].iter().map(|&i| i as usize));
-        vec![Some(sum_bound(map(x[0].len(), one)))]
+        };
+        let readers = t.readers();
+        vec![Some(sum_bound(map(x[0].len(), |j| sum_error(ybar, readers.at(j)))))]
     }
 
     fn forward_scale(&self, x: &[&Array<Interval>]) -> Array<Interval> {
@@ -181,9 +197,11 @@ impl RevNode for Gather {
         ybar: &Array<Interval>,
         _: &[bool],
     ) -> PerOperand<Array<Interval>> {
-        let (start, list) = self.index.readers(x[0].data.len(), ybar.data.len());
-        let total =
-            |j: usize| sum_range(list[start[j] as usize..start[j + 1] as usize].iter().map(|&i| ybar.data[i as usize]));
+        let Index::Table(t) = &self.index else {
+            return vec![Some(Array::new(x[0].shape.clone(), ybar.data.clone()))];
+        };
+        let readers = t.readers();
+        let total = |j: usize| sum_range(readers.at(j).map(|i| ybar.data[i]));
         vec![Some(Array::new(x[0].shape.clone(), map(x[0].data.len(), total)))]
     }
 }

@@ -25,7 +25,7 @@
 //! Jeannerod & Rump 2013; Higham §3.1, §3.5; Rump, Fast and parallel interval arithmetic, 1999.
 
 use super::contraction::{Bias, Factor, Layout, Product};
-use super::{Approx, Bound, PerOperand, RevNode, map};
+use super::{Approx, Bound, PerOperand, RevNode, map, map2};
 use crate::ir::{Array, Shaped, Tensor, elements};
 use crate::num::{Arith, Interval};
 
@@ -213,7 +213,7 @@ impl RevNode for MatMul {
         let s = self.sizes(&x[0].shape, &x[1].shape);
         let mut data = self.forward_by(x, Product::runtime);
         if let Some(c) = x.get(2) {
-            data = map(data.len(), |i| data[i] + c.data[i]);
+            data = map2(&data, &c.data, |y, c| y + c);
         }
         Array::new([&x[0].shape[..x[0].shape.len() - 2], &[s.m, s.n]].concat(), data)
     }

@@ -236,6 +236,16 @@ pub(crate) fn map<T: Send>(n: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
     parallel::map(n, 512, f)
 }
 
+/// f of every entry, in parallel, in order.
+pub(crate) fn map1<A: Sync, T: Send>(x: &[A], f: impl Fn(&A) -> T + Sync) -> Vec<T> {
+    parallel::map1(x, 512, f)
+}
+
+/// f of every pair of entries, in parallel, in order.
+pub(crate) fn map2<A: Sync, B: Sync, T: Send>(x: &[A], y: &[B], f: impl Fn(&A, &B) -> T + Sync) -> Vec<T> {
+    parallel::map2(x, y, 512, f)
+}
+
 /// One result per row of length `n`, in parallel.
 pub(crate) fn map_rows<T: Send>(rows: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
     parallel::map(rows, 1, f)

@@ -28,7 +28,7 @@
 
 use super::approx::UNKNOWN_GATE;
 use super::arithmetic::rounded;
-use super::{Approx, Bound, PerOperand, RevNode, map, same_shapes};
+use super::{Approx, Bound, PerOperand, RevNode, map, map1, map2, same_shapes};
 use crate::ir::{Array, Shaped, Tensor};
 use crate::num::format::{half_eta, u};
 use crate::num::{Arith, Ball, Balls, Interval, Mag, Pieces, lemma};
@@ -131,6 +131,52 @@ impl Piecewise {
     }
 }
 
+/// slope·ȳ, rounded once; a slope of 0 gives +0.
+#[inline(always)]
+fn sloped(slope: f64, g: f32) -> f32 {
+    if slope == 0.0 { 0.0 } else { (slope * f64::from(g)) as f32 }
+}
+
+/// A function of K kinks for the run: one choice per kink, no branch, so that vectors do it.
+struct Choice<const K: usize> {
+    /// Slope and offset left of all kinks.
+    first: (f64, f64),
+    /// For each kink: what x must exceed, and slope and offset right of it.
+    passed: [(f64, f64, f64); K],
+}
+
+impl<const K: usize> Choice<K> {
+    fn of(p: &Pieces) -> Self {
+        // x ≥ k is x > the number before k
+        let above = |i: usize| if p.left_closed[i] { p.kinks[i] } else { p.kinks[i].next_down() };
+        let passed = std::array::from_fn(|i| (above(i), p.slopes[i + 1], p.offsets[i + 1]));
+        Choice { first: (p.slopes[0], p.offsets[0]), passed }
+    }
+
+    /// Slope and offset at x.
+    #[inline(always)]
+    fn at(&self, x: f64) -> (f64, f64) {
+        let (mut slope, mut offset) = self.first;
+        for (kink, s, o) in self.passed {
+            slope = if x > kink { s } else { slope };
+            offset = if x > kink { o } else { offset };
+        }
+        (slope, offset)
+    }
+
+    fn values(&self, x: &[f32]) -> Vec<f32> {
+        map1(x, |&x| {
+            let x = f64::from(x);
+            let (slope, offset) = self.at(x);
+            (if slope == 0.0 { offset } else { slope * x + offset }) as f32
+        })
+    }
+
+    fn slopes(&self, x: &[f32], ybar: &[f32]) -> Vec<f32> {
+        map2(x, ybar, |&x, &g| sloped(self.at(f64::from(x)).0, g))
+    }
+}
+
 impl Shaped for Piecewise {
     fn infer(&self, operands: &[&[usize]]) -> Result<Vec<usize>, String> {
         same_shapes(operands, 1)
@@ -157,16 +203,23 @@ impl RevNode for Piecewise {
     }
 
     fn forward_runtime(&self, x: &[&Tensor]) -> Tensor {
-        let value = |i: usize| self.pieces.value(f64::from(x[0].data[i])) as f32;
-        Array::new(x[0].shape.clone(), map(x[0].data.len(), value))
+        let data = match self.pieces.kinks.len() {
+            0 => Choice::<0>::of(&self.pieces).values(&x[0].data),
+            1 => Choice::<1>::of(&self.pieces).values(&x[0].data),
+            2 => Choice::<2>::of(&self.pieces).values(&x[0].data),
+            _ => map1(&x[0].data, |&x| self.pieces.value(f64::from(x)) as f32),
+        };
+        Array::new(x[0].shape.clone(), data)
     }
 
     fn vjp_runtime(&self, x: &[&Tensor], _: &Tensor, ybar: &Tensor, _: &[bool]) -> PerOperand<Tensor> {
-        let one = |i: usize| {
-            let slope = self.pieces.slopes[self.pieces.at(f64::from(x[0].data[i]))];
-            if slope == 0.0 { 0.0 } else { (slope * f64::from(ybar.data[i])) as f32 }
+        let data = match self.pieces.kinks.len() {
+            0 => Choice::<0>::of(&self.pieces).slopes(&x[0].data, &ybar.data),
+            1 => Choice::<1>::of(&self.pieces).slopes(&x[0].data, &ybar.data),
+            2 => Choice::<2>::of(&self.pieces).slopes(&x[0].data, &ybar.data),
+            _ => map2(&x[0].data, &ybar.data, |&x, &g| sloped(self.pieces.slopes[self.pieces.at(f64::from(x))], g)),
         };
-        vec![Some(Array::new(x[0].shape.clone(), map(ybar.data.len(), one)))]
+        vec![Some(Array::new(x[0].shape.clone(), data))]
     }
 
     fn forward_bound(&self, x: &[Approx], y: &Approx) -> Bound {
@@ -245,5 +298,41 @@ impl RevNode for Piecewise {
             (first + 1..=last).fold(piece(first), |h, k| h.hull(piece(k)))
         };
         vec![Some(Array::new(x[0].shape.clone(), map(x[0].data.len(), one)))]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_run_takes_the_piece_that_the_function_has() {
+        let inf = f32::INFINITY;
+        let all = [
+            Piecewise::relu(),
+            Piecewise::leaky_relu(0.01),
+            Piecewise::abs(),
+            Piecewise::clip(-inf, inf),
+            Piecewise::clip(0.0, 6.0),
+            Piecewise::clip(-0.5, inf),
+            Piecewise::clip(-inf, -0.0),
+            Piecewise::clip(2.0, 1.0),
+        ];
+        let around = |x: f32| [x.next_down(), x, x.next_up()];
+        let x: Vec<f32> =
+            [0.0, -0.0, 6.0, -0.5, 1.0, 2.0, 1e30, -1e30, 1e-45, -1e-45].into_iter().flat_map(around).collect();
+        let ybar: Vec<f32> = (0..x.len()).map(|i| if i % 3 == 0 { -0.0 } else { i as f32 - 7.3 }).collect();
+        let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let (x, ybar) = (Array::new(vec![x.len()], x), Array::new(vec![ybar.len()], ybar));
+        for f in all {
+            let p = &f.pieces;
+            let y = f.forward_runtime(&[&x]);
+            let value: Vec<f32> = x.data.iter().map(|&x| p.value(f64::from(x)) as f32).collect();
+            assert_eq!(bits(&y.data), bits(&value), "{p:?}");
+            let xbar = f.vjp_runtime(&[&x], &y, &ybar, &[true]).remove(0).expect("wanted");
+            let slope = |(&x, &g)| sloped(p.slopes[p.at(f64::from(x))], g);
+            let want: Vec<f32> = x.data.iter().zip(&ybar.data).map(slope).collect();
+            assert_eq!(bits(&xbar.data), bits(&want), "{p:?}");
+        }
     }
 }

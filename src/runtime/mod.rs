@@ -3,7 +3,7 @@
 use crate::error::{Code, Diagnostic};
 use crate::ir::{Tensor, ValueId, walk};
 use crate::num::parallel;
-use crate::ops::{RevGraph, RevNode, map};
+use crate::ops::{RevGraph, RevNode, map2};
 use crate::seed::Seed;
 
 /// Cotangents of a run.
@@ -59,7 +59,7 @@ pub fn backprop(
 
 /// P + C, entry by entry.
 pub fn add(p: &Tensor, c: &Tensor) -> Tensor {
-    Tensor::new(p.shape.clone(), map(p.data.len(), |i| p.data[i] + c.data[i]))
+    Tensor::new(p.shape.clone(), map2(&p.data, &c.data, |p, c| p + c))
 }
 
 /// Place of the first entry that is not finite. Blocks are judged whole, so that vectors do it.
