@@ -101,14 +101,15 @@ impl Policy {
     pub fn limit(&self, names: &[&str], norm: f64, largest: f64) -> f64 {
         let asked = self.asked(names);
         let max_rel = asked.max_rel.map_or(self.limits.max_rel, Num::get);
-        // T = min(max_rel·M, max_abs, 10^−digits·M), M = max(‖g‖∞, floor·largest), the first and last not below 2^−150
+        // T = min(max(max_rel·M, 2^−150), max_abs, 10^−digits·M), M = max(‖g‖∞, floor·largest)
         let mut t = Limits { max_rel, ..self.limits }.limit(norm, largest);
         if let Some(a) = asked.max_abs {
             t = t.min(a.get());
         }
         if let Some(d) = asked.min_correct_digits {
             let rel = ten_to_minus(d.get());
-            t = t.min(Limits { max_rel: rel, ..self.limits }.limit(norm, largest));
+            // digits that binary32 can't hold are missing all the same
+            t = t.min(Limits { max_rel: rel, ..self.limits }.relative(norm, largest));
         }
         t
     }

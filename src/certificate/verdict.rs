@@ -48,8 +48,14 @@ impl Limits {
     /// rounded down so that nothing passes by rounding.
     pub fn limit(self, norm: f64, largest: f64) -> f64 {
         // T = max(max_rel · max(‖g‖∞, floor·largest), 2^−150)
+        self.relative(norm, largest).max(NEAREST)
+    }
+
+    /// As [`Limits::limit`], but as small as it comes out.
+    pub(super) fn relative(self, norm: f64, largest: f64) -> f64 {
+        // max_rel · max(‖g‖∞, floor·largest)
         let t = self.max_rel * norm.max(self.floor * largest);
-        t.next_down().next_down().max(NEAREST)
+        t.next_down().next_down().max(0.0)
     }
 }
 

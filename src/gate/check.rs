@@ -12,7 +12,8 @@ use super::tensors::{Given, GivenTensor};
 use crate::certificate::canonical::digest;
 use crate::certificate::policy::{source_date, waived_text};
 use crate::certificate::{
-    DecisionRule, Enclosure, Exact, ExactPass, Inputs, Model, Num, Policy, Seed, Status, Tool, correct_digits, judge,
+    DecisionRule, Enclosure, Exact, ExactPass, Inputs, Model, NEAREST, Num, Policy, Seed, Status, Tool, correct_digits,
+    judge,
 };
 use crate::error::{Code, Diagnostic, Diagnostics};
 use crate::import::value::matches;
@@ -227,7 +228,7 @@ fn decided(loaded: &Loaded, given: &Given, e: &spec::Exact, policy: &Policy) -> 
     let largest = norms.iter().map(|n| n.lo()).fold(0.0, f64::max);
     e.gradients.iter().zip(&norms).all(|((v, spec), n)| {
         let who = Identity::of(loaded, &Subject::leaf(&loaded.lowered, 0, *v));
-        let known = n.hi() - n.lo() <= (n.hi() / 512.0).max(1e-14 * largest);
+        let known = n.hi() - n.lo() <= (n.hi() / 512.0).max(1e-14 * largest).max(NEAREST);
         let Some(t) = comparable(given, &who.name, graph.shape(*v)) else { return known };
         let limit = policy.limit(&[&who.name, &who.layer, &who.node], n.lo(), largest);
         known && with_balls(&t.data, spec.as_ref()).observed.is_none_or(|o| judge(o, limit) != Status::Undecided)

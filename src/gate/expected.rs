@@ -7,8 +7,8 @@
 use super::evidence::Evidence;
 use crate::certificate::{
     Agreement, Bound, Bounds, Certificate, Check, CheckKind, Enclosure, Exact, ExactPass, Figures, ForwardLayer, Gates,
-    Gradient, GraphSize, Histogram, Loss, Num, Output, Policy, Reached, RegionTolerance, Rung, Standing, Status,
-    ToolBug,
+    Gradient, GraphSize, Histogram, Loss, NEAREST, Num, Output, Policy, Reached, RegionTolerance, Rung, Standing,
+    Status, ToolBug,
 };
 use crate::ir::{Array, Tensor, ValueId};
 use crate::num::format::BINARY32;
@@ -114,10 +114,11 @@ fn exact_pass(claimed: &Certificate, loaded: &Loaded, findings: &mut Vec<String>
 /// Keeps what is claimed if it agrees with what was found.
 fn agree(claimed: Enclosure, found: Enclosure, scale: f64, capped: bool) -> Enclosure {
     let overlap = claimed.lo() <= found.hi() && found.lo() <= claimed.hi();
-    // The exact pass ends when an error is known to 2^−9 of itself, or is negligible.
+    // The exact pass ends when an error is known to 2^−9 of itself, or is negligible in the model or in binary32.
     let width = claimed.hi() - claimed.lo();
+    let negligible = (1e-13 * scale).max(2.0 * NEAREST);
     let narrow =
-        capped || width <= claimed.hi() / 256.0 || width <= 1e-13 * scale || width <= 4.0 * (found.hi() - found.lo());
+        capped || width <= claimed.hi() / 256.0 || width <= negligible || width <= 4.0 * (found.hi() - found.lo());
     if overlap && narrow && claimed.lo() >= 0.0 { claimed } else { found }
 }
 
@@ -129,9 +130,10 @@ fn agree_value(claimed: Enclosure, found: Enclosure) -> Enclosure {
     if overlap && narrow { claimed } else { found }
 }
 
-fn agreed(claimed: Option<(Enclosure, Enclosure)>, f: &TensorFigures, capped: bool) -> Figures {
+/// `largest` is the model's largest norm, or 0 where a tensor is judged by itself.
+fn agreed(claimed: Option<(Enclosure, Enclosure)>, f: &TensorFigures, largest: f64, capped: bool) -> Figures {
     let (norm, observed) = claimed.unwrap_or((f.norm, f.observed));
-    let size = f.norm.hi().max(f.max_abs);
+    let size = f.norm.hi().max(f.max_abs).max(largest);
     Figures {
         max_abs: f.max_abs,
         spec_norm: agree(norm, f.norm, size, capped),
@@ -176,7 +178,12 @@ fn bounds(
         let abs = b.abs.map_or(Mag::INFINITY, |a| Mag::of(a.get().max(0.0)));
         let observed = match rung {
             Rung::Literal => match (b.observed, reference.flatten()) {
-                (Some(c), Some(r)) => Some(agree(c, r, f.spec_norm.hi().max(f.max_abs), false)),
+                (Some(c), Some(r)) => {
+                    // it is made of the same enclosures, whose width has been accepted
+                    let width = |e: Enclosure| e.hi() - e.lo();
+                    let open = 4e13 * width(f.observed).max(width(f.spec_norm));
+                    Some(agree(c, r, f.spec_norm.hi().max(f.max_abs).max(open), false))
+                }
                 (c, _) => c,
             },
             _ => b.observed.map(|_| f.observed),
@@ -263,10 +270,12 @@ fn gradient(
     let claimed =
         c.gradients.get(k).filter(|g| g.name == who.name).or_else(|| c.gradients.iter().find(|g| g.name == who.name));
     let capped = c.exact_pass.capped;
+    // as claimed: a norm that isn't so is found where it stands
+    let largest = c.gradients.iter().map(|g| g.spec_norm.lo()).fold(0.0, f64::max);
     let pair = claimed.map(|g| (g.spec_norm, g.observed));
     let derived = spec.map(|spec| figures::of_balls(&run.data, spec));
     let figures = match (&derived, pair) {
-        (Some(f), _) => agreed(pair, f, capped),
+        (Some(f), _) => agreed(pair, f, largest, capped),
         // Not in the sample: what is claimed stands, but the run's own magnitude is known.
         (None, Some((spec_norm, observed))) => {
             Figures { max_abs: run.data.iter().fold(0.0, |m, x| m.max(f64::from(x.abs()))), spec_norm, observed }
@@ -310,7 +319,7 @@ fn gradient(
             // entries that one precision can't tell may be counted or not
             let fits = |n: &u64| (f.lost.0 as u64..=f.lost.1 as u64).contains(n);
             g.lost_entries = Some(claimed.lost_entries.filter(fits).unwrap_or(f.lost.0 as u64));
-            g.worst = worst(claimed, f, &run, spec, capped);
+            g.worst = worst(claimed, f, (&run, spec), figures.observed == claimed.observed, capped);
             g.histogram = histogram(claimed, f);
         }
         _ => {
@@ -339,12 +348,12 @@ fn beyond(claimed: &Gradient, c: &Certificate, what: &str, g: &mut Gradient, fin
     }
 }
 
-/// The worst entry: where several are equally bad, any of them.
+/// The worst entry: where several are equally bad, any of them. `accepted`: the claimed error stands.
 fn worst(
     claimed: &Gradient,
     f: &TensorFigures,
-    run: &Tensor,
-    spec: Option<&crate::ir::Array<crate::num::Ball>>,
+    (run, spec): (&Tensor, Option<&Array<Ball>>),
+    accepted: bool,
     capped: bool,
 ) -> Option<crate::certificate::WorstEntry> {
     let at = |index: &[u64]| {
@@ -362,7 +371,11 @@ fn worst(
     there.spec = agree_value(w.spec, there.spec);
     let slack = if capped { 1.0 } else { 1e-2 };
     let close = (w.ulps.get() - there.ulps.get()).abs() <= slack * there.ulps.get().max(mine_.ulps.get());
-    if close || nothing(w.ulps.get()) && nothing(there.ulps.get()) {
+    // a negligible error may be known less closely there: what matters is that both figures say the same
+    let size = spec.map_or(0.0, |s| s.data[p].interval().mig().max(0.0));
+    let said = Mag::of(claimed.observed.hi()).div_lower(2.0 * BINARY32.half_ulp(size).get()).get();
+    let same = accepted && (w.ulps.get() - said).abs() <= 1e-9 * said;
+    if close || same || nothing(w.ulps.get()) && nothing(there.ulps.get()) {
         there.ulps = w.ulps;
     }
     Some(there)
@@ -458,7 +471,7 @@ fn forward(
         let spec = &e.spec[v.index()];
         let f = figures::of_intervals(&e.values[v.index()].data, spec);
         let claimed = c.forward.get(i).filter(|l| l.node == o.node);
-        let figures = agreed(claimed.map(|l| (l.spec_norm, l.observed)), &f, c.exact_pass.capped);
+        let figures = agreed(claimed.map(|l| (l.spec_norm, l.observed)), &f, 0.0, c.exact_pass.capped);
         let mut layer = ForwardLayer::new(&o.node, &o.op, graph.shape(v), figures);
         let what = format!("value of node \"{}\"", o.node);
         layer.bounds = value_bounds(&what, claimed.map(|l| &l.bounds), v, spec, figures, reference, findings);
@@ -487,7 +500,7 @@ fn outputs(
     for ((name, v), balls) in loaded.lowered.outputs.iter().zip(&e.outputs) {
         let f = figures::of_balls(&e.values[v.index()].data, Some(balls));
         let claimed = c.outputs.iter().find(|o| o.name == *name);
-        let figures = agreed(claimed.map(|o| (o.spec_norm, o.observed)), &f, c.exact_pass.capped);
+        let figures = agreed(claimed.map(|o| (o.spec_norm, o.observed)), &f, 0.0, c.exact_pass.capped);
         let mut out = Output::new(name, graph.shape(*v), figures);
         let what = format!("output \"{name}\"");
         out.bounds =

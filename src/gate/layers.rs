@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compare::with_intervals;
 use super::tensors::{Given, GivenTensor};
-use crate::certificate::{Enclosure, Num, Policy, Status, correct_digits, judge};
+use crate::certificate::{Enclosure, NEAREST, Num, Policy, Status, correct_digits, judge};
 use crate::ir::ValueId;
 use crate::num::Interval;
 use crate::session::Loaded;
@@ -89,7 +89,7 @@ fn one(
     let norm = c.as_ref().map_or(Enclosure::ZERO, |c| c.norm);
     let observed = c.as_ref().and_then(|c| c.observed);
     let asked = policy.asked(&[key, node]).max_rel.map_or(policy.limits.max_rel, Num::get);
-    let limit = asked * norm.lo();
+    let limit = (asked * norm.lo()).max(NEAREST);
     LayerCheck {
         name: key.into(),
         pass: if backward { "backward" } else { "forward" }.into(),
