@@ -59,7 +59,9 @@ pub fn document(
     w.notes.extend(notes);
     let reference = e.sample.is_none().then(|| Reference::run(loaded, e));
     let capped = claimed.exact_pass.capped;
-    let one = |(k, s): (usize, &Subject)| gradient(claimed, loaded, e, (k, s), reference.as_ref(), findings);
+    // of the run, which is known of every gradient, also of those that aren't in the sample
+    let largest = e.subjects.iter().map(|s| max_abs(&run_of(loaded, e, s))).fold(0.0, f64::max);
+    let one = |(k, s): (usize, &Subject)| gradient(claimed, loaded, e, (k, s), (reference.as_ref(), largest), findings);
     w.gradients = e.subjects.iter().enumerate().map(one).collect();
     w.gradient_source = subject::source(&e.subjects);
     w.agreement = agreements(claimed, loaded, e);
@@ -130,7 +132,7 @@ fn agree_value(claimed: Enclosure, found: Enclosure) -> Enclosure {
     if overlap && narrow { claimed } else { found }
 }
 
-/// `largest` is the model's largest norm, or 0 where a tensor is judged by itself.
+/// `largest` is the model's largest gradient, or 0 where a tensor is judged by itself.
 fn agreed(claimed: Option<(Enclosure, Enclosure)>, f: &TensorFigures, largest: f64, capped: bool) -> Figures {
     let (norm, observed) = claimed.unwrap_or((f.norm, f.observed));
     let size = f.norm.hi().max(f.max_abs).max(largest);
@@ -179,9 +181,9 @@ fn bounds(
         let observed = match rung {
             Rung::Literal => match (b.observed, reference.flatten()) {
                 (Some(c), Some(r)) => {
-                    // it is made of the same enclosures, whose width has been accepted
+                    // it is made of the same enclosures, whose width has been accepted: four of it, as a scale
                     let width = |e: Enclosure| e.hi() - e.lo();
-                    let open = 4e13 * width(f.observed).max(width(f.spec_norm));
+                    let open = 4.0 / 1e-13 * width(f.observed).max(width(f.spec_norm));
                     Some(agree(c, r, f.spec_norm.hi().max(f.max_abs).max(open), false))
                 }
                 (c, _) => c,
@@ -251,16 +253,24 @@ fn agreements(c: &Certificate, loaded: &Loaded, e: &Evidence) -> Vec<Agreement> 
     all
 }
 
+fn run_of(loaded: &Loaded, e: &Evidence, subject: &Subject) -> Tensor {
+    subject.run(&loaded.lowered.graph, &loaded.lowered, &e.values, &e.cotangents)
+}
+
+fn max_abs(run: &Tensor) -> f64 {
+    run.data.iter().fold(0.0, |m, x| m.max(f64::from(x.abs())))
+}
+
 fn gradient(
     c: &Certificate,
     loaded: &Loaded,
     e: &Evidence,
     (k, subject): (usize, &Subject),
-    reference: Option<&Reference>,
+    (reference, largest): (Option<&Reference>, f64),
     findings: &mut Vec<String>,
 ) -> Gradient {
     let who = Identity::of(loaded, subject);
-    let run = subject.run(&loaded.lowered.graph, &loaded.lowered, &e.values, &e.cotangents);
+    let run = run_of(loaded, e, subject);
     // `Some(None)` is an exact zero, `None` isn't in the sample
     let spec: Option<Option<&Array<Ball>>> = match subject.from {
         From::Cotangent(k, _) => e.gradients[k].as_ref().map(Option::as_ref),
@@ -270,16 +280,12 @@ fn gradient(
     let claimed =
         c.gradients.get(k).filter(|g| g.name == who.name).or_else(|| c.gradients.iter().find(|g| g.name == who.name));
     let capped = c.exact_pass.capped;
-    // as claimed: a norm that isn't so is found where it stands
-    let largest = c.gradients.iter().map(|g| g.spec_norm.lo()).fold(0.0, f64::max);
     let pair = claimed.map(|g| (g.spec_norm, g.observed));
     let derived = spec.map(|spec| figures::of_balls(&run.data, spec));
     let figures = match (&derived, pair) {
         (Some(f), _) => agreed(pair, f, largest, capped),
         // Not in the sample: what is claimed stands, but the run's own magnitude is known.
-        (None, Some((spec_norm, observed))) => {
-            Figures { max_abs: run.data.iter().fold(0.0, |m, x| m.max(f64::from(x.abs()))), spec_norm, observed }
-        }
+        (None, Some((spec_norm, observed))) => Figures { max_abs: max_abs(&run), spec_norm, observed },
         (None, None) => Figures { max_abs: 0.0, spec_norm: Enclosure::ZERO, observed: Enclosure::ZERO },
     };
     let mut g = Gradient::new(&who.name, &who.layer, &who.op, &who.node, &run.shape, figures);

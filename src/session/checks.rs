@@ -152,8 +152,8 @@ pub fn budget(p: &Passes) -> Option<Check> {
     Some(check(CheckKind::CrossCheck, "the error budget adds up to the error", holds, figures))
 }
 
-/// Planted defects that the decision rule has to notice: in each gradient whose largest entry is right, a sign flip of the largest
-/// entry, and an error of twice its limit.
+/// Planted defects that the decision rule has to notice: in each gradient whose largest entry is right, a sign
+/// flip of that entry, and an error of four limits.
 pub fn controls(p: &Passes, lowered: &Lowered, limits: &[f64]) -> Check {
     let (mut planted, mut missed) = (0, 0);
     for (subject, limit) in p.subjects.iter().zip(limits) {

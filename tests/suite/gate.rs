@@ -512,6 +512,38 @@ fn an_honest_certificate_of_a_net_with_gates_and_normalisations_verifies() {
     }
 }
 
+/// Softmax' entries add up to 1, so that the gradient of their sum is 0 behind roundings; alone, and beside a
+/// gradient that isn't.
+#[test]
+fn an_honest_certificate_of_gradients_that_are_zero_behind_roundings_verifies() {
+    use crate::cli::{float_input, model, node, tensor};
+    let (w, v) = ([0.3, -1.2, 0.7, 2.1, -0.4, 0.9], [1.1, 0.2, -0.8, 0.5, -1.7, 0.6]);
+    let alone = [node("MatMul", &["x", "W"], "z"), node("Softmax", &["z"], "p"), node("ReduceSum", &["p"], "loss")];
+    let [product, softmax, _] = alone.clone();
+    let both = [node("MatMul", &["x", "V"], "v"), node("Add", &["p", "v"], "y"), node("ReduceSum", &["y"], "loss")];
+    let (w, v) = (tensor("W", &[2, 3], &w), tensor("V", &[2, 3], &v));
+    let input = || vec![float_input("x", &[Ok(1), Ok(2)])];
+    let nets = [
+        model(alone.to_vec(), vec![w.clone()], input(), &["loss"]),
+        model([vec![product, softmax], both.to_vec()].concat(), vec![w, v], input(), &["loss"]),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("model.onnx");
+    for (net, bytes) in nets.iter().enumerate() {
+        std::fs::write(&path, bytes).unwrap();
+        for seed in 1..=6 {
+            let request = Request::new(path.clone(), InputChoice::Random { seed, sizes: BTreeMap::new() });
+            let c = session::certify(&request, &Quiet).unwrap().certificate;
+            // decided either way, as the run may show rounding errors
+            assert_ne!(c.verdict, ModelVerdict::Undecided, "net {net}, seed {seed}");
+            let behind = |g: &certify::certificate::Gradient| g.spec_norm.lo() == 0.0 && g.spec_norm.hi() > 0.0;
+            assert!(c.gradients.iter().any(behind), "net {net}, seed {seed}");
+            let v = verify(&c.to_json(), &request, Extent::Full, &Quiet).unwrap();
+            assert_eq!(v.answer, Answer::Consistent, "net {net}, seed {seed}: {:#?}", v.findings);
+        }
+    }
+}
+
 #[test]
 fn merged_shards_are_the_unsharded_certificate_byte_for_byte() {
     let request = own("digits_mlp", Policy::default());
