@@ -38,14 +38,15 @@ pub struct Region {
 pub fn over(graph: &RevGraph, run: (&[Tensor], &Cotangents), seeds: &[Seed], wanted: &[bool], radius: Mag) -> Region {
     let values = scale::eval(graph, radius);
     let mut parts: Vec<Vec<Vec<Interval>>> = vec![Vec::new(); graph.len()];
-    let keep = |v: ValueId, of: Vec<Array<Interval>>| parts[v.index()] = of.into_iter().map(|c| c.data).collect();
+    let keep =
+        |v: ValueId, of: Vec<Array<Interval>>| parts[v.index()] = of.into_iter().map(|c| c.data.into_vec()).collect();
     let cotangents = scale::backprop_leaving(graph, &values, seeds, wanted, keep, |_, range| range);
     let ranges = Exact {
         precision: 0,
         capped: false,
         undecided: 0,
-        values: values.iter().map(|v| v.data.clone()).collect(),
-        cotangents: cotangents.iter().map(|c| c.as_ref().map(|c| c.data.clone())).collect(),
+        values: values.iter().map(|v| v.data.to_vec()).collect(),
+        cotangents: cotangents.iter().map(|c| c.as_ref().map(|c| c.data.to_vec())).collect(),
         parts,
         gates: values.iter().map(|v| vec![UNKNOWN_GATE; v.data.len()]).collect(),
         kept: Vec::new(),

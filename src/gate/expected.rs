@@ -300,7 +300,7 @@ fn gradient(
             From::Cotangent(_, v) => r.cotangents[v.index()].as_ref(),
             From::Output(_, v) => Some(&r.values[v.index()]),
         };
-        let data = tensor.map_or_else(|| vec![0.0; run.data.len()], |t| t.data.clone());
+        let data = tensor.map_or_else(|| vec![0.0; run.data.len()], |t| t.data.to_vec());
         data.iter().all(|x| x.is_finite()).then(|| figures::of_balls(&data, spec).observed)
     });
     g.bounds = bounds(&what, &claimed.bounds, &claimed.warnings, figures, literal, findings);

@@ -28,18 +28,46 @@ impl Index {
 
 /// A table of places; copies share it.
 #[derive(Clone, Debug)]
-pub struct Table(Arc<(Box<[u32]>, OnceLock<Readers>)>);
+pub struct Table(Arc<Places>);
+
+#[derive(Debug)]
+struct Places {
+    list: Box<[u32]>,
+    readers: OnceLock<Readers>,
+    run: OnceLock<usize>,
+}
 
 impl Table {
     /// Who reads each place, found out once.
     pub fn readers(&self) -> &Readers {
-        self.0.1.get_or_init(|| Readers::of(self))
+        self.0.readers.get_or_init(|| Readers::of(self))
     }
+
+    /// How many places follow each other, everywhere, found out once.
+    pub fn run(&self) -> usize {
+        *self.0.run.get_or_init(|| run_of(self))
+    }
+}
+
+/// The largest n such that the table is made of n places at a time that follow each other (or are all
+/// [`Index::NOTHING`]).
+fn run_of(table: &[u32]) -> usize {
+    let follows = |i: usize| match (table[i - 1], table[i]) {
+        (Index::NOTHING, j) => j == Index::NOTHING,
+        (before, j) => j == before + 1,
+    };
+    let gcd = |mut a: usize, mut b: usize| {
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    (1..table.len()).filter(|&i| !follows(i)).fold(table.len(), gcd)
 }
 
 impl From<Vec<u32>> for Table {
     fn from(places: Vec<u32>) -> Table {
-        Table(Arc::new((places.into(), OnceLock::new())))
+        Table(Arc::new(Places { list: places.into(), readers: OnceLock::new(), run: OnceLock::new() }))
     }
 }
 
@@ -52,7 +80,7 @@ impl FromIterator<u32> for Table {
 impl Deref for Table {
     type Target = [u32];
     fn deref(&self) -> &[u32] {
-        &self.0.0
+        &self.0.list
     }
 }
 
@@ -66,7 +94,7 @@ impl PartialEq for Table {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Readers {
     /// Nobody is read twice: the reader of each, or [`Index::NOTHING`].
-    One(Box<[u32]>),
+    One(Table),
     /// Broadcasting: position i reads ⌊i/inner⌋ mod n, and there are outer·n·inner positions.
     Repeated {
         /// How often the whole is repeated.
@@ -140,6 +168,25 @@ impl Readers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runs_are_places_that_follow_each_other() {
+        const NO: u32 = Index::NOTHING;
+        let tables: [(&[u32], usize); 9] = [
+            (&[], 0),
+            (&[5], 1),
+            (&[0, 1, 2], 3),
+            (&[4, 5, 0, 1, 2, 3], 2),
+            (&[3, 4, 5, 3, 4, 5], 3),
+            (&[1, 1, 1], 1),
+            (&[NO, NO, 0, 1], 2),
+            (&[NO, 0, 1, 2], 1),
+            (&[0, 1, 2, NO, NO, NO], 3),
+        ];
+        for (places, want) in tables {
+            assert_eq!(Table::from(places.to_vec()).run(), want, "{places:?}");
+        }
+    }
 
     #[test]
     fn readers_are_who_reads() {

@@ -9,6 +9,6 @@ mod graph;
 mod index;
 pub mod walk;
 
-pub use array::{Array, Tensor, elements};
+pub use array::{Array, Entries, Tensor, elements};
 pub use graph::{Attribute, Graph, GraphBuilder, Leaf, LeafKind, Node, Origin, Shaped, ValueId};
 pub use index::{Index, Readers, Table};

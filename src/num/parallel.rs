@@ -2,8 +2,15 @@
 //!
 //! Every loop goes through one function on a borrowed body: the machinery of the thread pool is compiled
 //! once, not once for each of the thousand bodies that the arithmetics make of the definitions.
+//!
+//! The innermost loops are functions of their own over indices: their arguments tell the compiler that what is read
+//! isn't written, and iterators' adapters would be calls.
 
+#![allow(clippy::needless_range_loop)]
+
+use pulp::Arch;
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Pieces for every thread: enough that none waits long for the last.
@@ -40,54 +47,72 @@ impl<T> Shared<T> {
     }
 }
 
-/// f(0), f(1), …, f(n−1), in order.
-pub fn map<T: Send>(n: usize, grain: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
+/// n entries, each range of them made by one call of `body`, which writes all of it.
+fn made<T: Send>(n: usize, grain: usize, body: &(impl Fn(Range<usize>, &mut [MaybeUninit<T>]) + Sync)) -> Vec<T> {
     let mut out: Vec<T> = Vec::with_capacity(n);
     let to = Shared(out.as_mut_ptr());
     ranges(n, grain, &|range| {
-        for i in range {
-            // SAFETY: i < n = the capacity, and `ranges` covers it once. A panic of f leaves `out` empty: what
-            // was written leaks.
-            unsafe { to.at(i).write(f(i)) };
-        }
+        // SAFETY: the range lies within the capacity, and `ranges` covers each index once. A panic of the body
+        // leaves `out` empty: what was written leaks.
+        let part = unsafe { std::slice::from_raw_parts_mut(to.at(range.start).cast(), range.len()) };
+        body(range, part);
     });
     // SAFETY: all n entries have been written
     unsafe { out.set_len(n) };
     out
 }
 
-/// f(x_0), f(x_1), …: entry by entry, so that vectors do it.
-pub fn map1<A: Sync, T: Send>(x: &[A], grain: usize, f: impl Fn(&A) -> T + Sync) -> Vec<T> {
-    let mut out: Vec<T> = Vec::with_capacity(x.len());
-    let to = Shared(out.as_mut_ptr());
-    ranges(x.len(), grain, &|range| {
-        let (start, x) = (range.start, &x[range]);
-        for i in 0..x.len() {
-            // SAFETY: as in `map`
-            unsafe { to.at(start + i).write(f(&x[i])) };
-        }
-    });
-    // SAFETY: all entries have been written
-    unsafe { out.set_len(x.len()) };
-    out
+/// f(0), f(1), …, f(n−1), in order.
+pub fn map<T: Send>(n: usize, grain: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    made(n, grain, &|range, out| fill(out, range.start, &f))
 }
 
-/// f(x_0, y_0), f(x_1, y_1), …: entry by entry, so that vectors do it. Panics unless there are as many y as x.
+/// f(start), f(start + 1), ….
+fn fill<T>(out: &mut [MaybeUninit<T>], start: usize, f: &impl Fn(usize) -> T) {
+    for i in 0..out.len() {
+        out[i].write(f(start + i));
+    }
+}
+
+/// f(x_0), f(x_1), …: a few instructions for each entry, in vectors of the best instruction set there is.
+pub fn map1<A: Sync, T: Send>(x: &[A], grain: usize, f: impl Fn(&A) -> T + Sync) -> Vec<T> {
+    let arch = Arch::new();
+    made(x.len(), grain, &|range, out| {
+        let x = &x[range];
+        arch.dispatch(
+            #[inline(always)]
+            || fill1(out, x, &f),
+        );
+    })
+}
+
+#[inline(always)]
+fn fill1<A, T>(out: &mut [MaybeUninit<T>], x: &[A], f: &impl Fn(&A) -> T) {
+    let x = &x[..out.len()];
+    for i in 0..out.len() {
+        out[i].write(f(&x[i]));
+    }
+}
+
+/// f(x_0, y_0), f(x_1, y_1), …, as [`map1`]. Panics unless there are as many y as x.
 pub fn map2<A: Sync, B: Sync, T: Send>(x: &[A], y: &[B], grain: usize, f: impl Fn(&A, &B) -> T + Sync) -> Vec<T> {
     assert_eq!(x.len(), y.len(), "entries to pair");
-    let mut out: Vec<T> = Vec::with_capacity(x.len());
-    let to = Shared(out.as_mut_ptr());
-    ranges(x.len(), grain, &|range| {
-        let (start, x, y) = (range.start, &x[range.clone()], &y[range]);
-        let y = &y[..x.len()];
-        for i in 0..x.len() {
-            // SAFETY: as in `map`
-            unsafe { to.at(start + i).write(f(&x[i], &y[i])) };
-        }
-    });
-    // SAFETY: all entries have been written
-    unsafe { out.set_len(x.len()) };
-    out
+    let arch = Arch::new();
+    made(x.len(), grain, &|range, out| {
+        let (x, y) = (&x[range.clone()], &y[range]);
+        arch.dispatch(
+            #[inline(always)]
+            || fill2(out, x, y, &f),
+        );
+    })
+}
+
+#[inline(always)]
+fn fill2<A, B, T>(out: &mut [MaybeUninit<T>], x: &[A], y: &[B], f: &impl Fn(&A, &B) -> T) {
+    let (x, y) = (&x[..out.len()], &y[..out.len()]);
+    for i in 0..out.len() {
+        out[i].write(f(&x[i], &y[i]));
+    }
 }
 
 /// All of f(0), f(1), …, f(n−1), one after another.
@@ -116,17 +141,49 @@ pub fn chunks<T: Send>(data: &mut [T], size: usize, grain: usize, body: impl Fn(
     });
 }
 
+/// `n` lines of `size` entries, one after the other: `body(l, line)` makes line l from `blank` entries.
+pub fn lines<T: Copy + Send + Sync>(
+    n: usize,
+    size: usize,
+    blank: T,
+    grain: usize,
+    body: impl Fn(usize, &mut [T]) + Sync,
+) -> Vec<T> {
+    let mut out: Vec<T> = Vec::with_capacity(n * size);
+    let to = Shared(out.as_mut_ptr());
+    ranges(n, grain, &|range| {
+        for l in range {
+            // SAFETY: line l lies within the capacity, no two overlap, and `ranges` covers each once; it is written
+            // before it is lent. A panic of the body leaves `out` empty, and T: Copy has nothing to drop.
+            let line = unsafe {
+                let start = to.at(l * size);
+                std::slice::from_raw_parts_mut(start.cast::<MaybeUninit<T>>(), size).fill(MaybeUninit::new(blank));
+                std::slice::from_raw_parts_mut(start, size)
+            };
+            body(l, line);
+        }
+    });
+    // SAFETY: all n lines have been written
+    unsafe { out.set_len(n * size) };
+    out
+}
+
 /// `body(i, entry)` for every entry.
 pub fn each<T: Send>(data: &mut [T], grain: usize, body: impl Fn(usize, &mut T) + Sync) {
     // the length first: `data` isn't looked at while its entries are written through `from`
     let n = data.len();
     let from = Shared(data.as_mut_ptr());
     ranges(n, grain, &|range| {
-        for i in range {
-            // SAFETY: i lies within `data`, which is borrowed for this call, and `ranges` covers each once
-            body(i, unsafe { &mut *from.at(i) });
-        }
+        // SAFETY: the range lies within `data`, which is borrowed for this call, and `ranges` covers each index once
+        change(unsafe { std::slice::from_raw_parts_mut(from.at(range.start), range.len()) }, range.start, &body);
     });
+}
+
+/// `body` of every entry, the first of which is number `start`.
+fn change<T>(part: &mut [T], start: usize, body: &impl Fn(usize, &mut T)) {
+    for i in 0..part.len() {
+        body(start + i, &mut part[i]);
+    }
 }
 
 /// Of how many indices below n is `f` true?
@@ -170,6 +227,9 @@ mod tests {
                 each(&mut data, grain, |i, x| *x += i + 1);
                 chunks(&mut data, 3, grain, |c, part| part.iter_mut().for_each(|x| *x += 1000 * c));
                 assert_eq!(data, (0..n).map(|i| i + 1 + 1000 * (i / 3)).collect::<Vec<_>>());
+                let line = |l: usize, line: &mut [usize]| line.iter_mut().step_by(2).for_each(|x| *x = l);
+                let want: Vec<usize> = (0..n).flat_map(|l| [l, 7, l]).collect();
+                assert_eq!(lines(n, 3, 7, grain, line), want);
                 assert_eq!(count(n, grain, |i| i % 3 == 1), n.saturating_sub(1).div_ceil(3));
                 assert_eq!(any(n, grain, |i| i + 1 == n), n > 0);
                 assert!(!any(n, grain, |i| i == n));

@@ -95,36 +95,61 @@ pub fn sum_axis(out: &mut [f32], x: &[f32], outer: usize, n: usize, inner: usize
     for (x, out) in (0..outer).map(|o| &x[o * n * inner..][..n * inner]).zip(out.chunks_mut(inner)) {
         parallel::chunks(out, COLUMNS, (1 << 14) / (n * COLUMNS + 1) + 1, |c, out| {
             let j = c * COLUMNS;
-            if let Ok(out) = <&mut [f32; COLUMNS]>::try_from(&mut *out) {
-                let column = |i: usize| {
-                    let mut c = [0.0; COLUMNS];
-                    c.copy_from_slice(&x[i * inner + j..][..COLUMNS]);
-                    Columns(c)
-                };
-                let zero = Columns([0.0; COLUMNS]);
-                *out = tree(n, zero, &|row| gather(row, n, zero, column)).0;
+            if out.len() < COLUMNS {
+                out.iter_mut().enumerate().for_each(|(k, y)| *y = sum_strided(x, j + k, inner, n));
+            } else if n == 0 {
+                out.fill(0.0);
             } else {
-                for (j, y) in (j..).zip(out) {
-                    *y = sum_strided(x, j, inner, n);
-                }
+                columns(out, &x[j..], n, inner);
             }
         });
     }
 }
 
 /// Neighbouring columns that are summed side by side, each on its own tree.
-const COLUMNS: usize = 8;
+const COLUMNS: usize = 32;
 
-/// One entry of [`COLUMNS`] neighbouring columns.
-#[derive(Clone, Copy)]
-struct Columns([f32; COLUMNS]);
+/// One row of terms of each of the columns, lane by lane.
+type Lanes = [[f32; COLUMNS]; LANES];
 
-impl Add for Columns {
-    type Output = Columns;
-    #[inline(always)]
-    fn add(self, o: Columns) -> Columns {
-        Columns(std::array::from_fn(|i| self.0[i] + o.0[i]))
+/// Sums columns 0..COLUMNS of `n` ≥ 1 lines, which begin every `stride` entries. Rows are combined as they come:
+/// level l holds the sum of 2^l rows while bit l of the row's number is set, and the last row takes in all that waits.
+#[allow(clippy::needless_range_loop)]
+fn columns(out: &mut [f32], x: &[f32], n: usize, stride: usize) {
+    let rows = n.div_ceil(LANES);
+    let mut waiting: Vec<Lanes> = vec![[[0.0; COLUMNS]; LANES]; log2_ceil(rows) + 1];
+    let mut sum: Lanes = [[0.0; COLUMNS]; LANES];
+    for row in 0..rows {
+        for l in 0..LANES {
+            let i = row * LANES + l;
+            match i < n {
+                true => sum[l].copy_from_slice(&x[i * stride..][..COLUMNS]),
+                false => sum[l] = [0.0; COLUMNS],
+            }
+        }
+        let last = row + 1 == rows;
+        let due = if last { row } else { row & !(row + 1) };
+        for level in (0..waiting.len()).filter(|l| due >> l & 1 == 1) {
+            for l in 0..LANES {
+                for c in 0..COLUMNS {
+                    sum[l][c] += waiting[level][l][c];
+                }
+            }
+        }
+        if !last {
+            waiting[row.trailing_ones() as usize] = sum;
+        }
     }
+    let mut half = LANES / 2;
+    while half > 0 {
+        for l in 0..half {
+            for c in 0..COLUMNS {
+                sum[l][c] += sum[l + half][c];
+            }
+        }
+        half /= 2;
+    }
+    out.copy_from_slice(&sum[0]);
 }
 
 /// Row `row` of `n` terms, filled up with zeros.
@@ -265,8 +290,19 @@ mod tests {
 
     #[test]
     fn axis_sums_equal_strided_sums() {
-        for (outer, n, inner) in [(1, 1, 1), (2, 17, 3), (3, 64, 8), (2, 129, 21), (1, 1000, 16), (0, 3, 4), (2, 0, 5)]
-        {
+        for (outer, n, inner) in [
+            (1, 1, 1),
+            (2, 17, 3),
+            (3, 64, 8),
+            (2, 129, 21),
+            (1, 1000, 16),
+            (1, 300, 33),
+            (2, 33, 64),
+            (1, 1, 100),
+            (0, 3, 4),
+            (2, 0, 5),
+            (1, 0, 40),
+        ] {
             let x = numbers(outer * n * inner, 5);
             let mut out = vec![f32::NAN; outer * inner];
             sum_axis(&mut out, &x, outer, n, inner);

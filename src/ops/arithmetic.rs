@@ -59,7 +59,7 @@ two_operands!(Add, Sub, Mul, Div);
 
 /// f over pairs of entries.
 fn zip<S: Send + Sync, T: Send>(a: &Array<S>, b: &Array<S>, f: impl Fn(&S, &S) -> T + Sync + Send) -> Array<T> {
-    Array { shape: a.shape.clone(), data: map2(&a.data, &b.data, f) }
+    Array::new(a.shape.clone(), map2(&a.data, &b.data, f))
 }
 
 /// An interval that holds also what one rounding makes of its members.

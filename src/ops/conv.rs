@@ -28,9 +28,11 @@
 
 use super::contraction::{Bias, Factor, Layout, Product, some_columns};
 use super::gather::{sum_bound, sum_error, sum_range};
+use super::patches::{Extent, Images, Taps, by_input_channel, channel_rows, from_channel_rows, images_first};
 use super::{Approx, Bound, PerOperand, RevNode, map, map_rows};
 use crate::ir::{Array, Shaped, Tensor, elements};
 use crate::num::{Arith, Interval, Mag, parallel, reduce};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Convolution.
@@ -85,39 +87,24 @@ impl Conv {
         }
     }
 
-    /// For every kernel offset k and target position, the source position it meets, or `NOTHING`:
-    /// target = output reads input p·s + k·d − pad; target = input reads output (q + pad − k·d)/s.
-    fn taps(&self, s: &Sizes, onto_input: bool) -> Vec<u32> {
-        let (target, source) = if onto_input { (&s.input, &s.output) } else { (&s.output, &s.input) };
-        let (nk, nt, d) = (elements(&s.kernel), elements(target), target.len());
-        let mut taps = vec![NOTHING; nk * nt];
-        for (k, row) in taps.chunks_mut(nt.max(1)).enumerate().take(nk) {
-            for (t, tap) in row.iter_mut().enumerate() {
-                let (mut kr, mut tr, mut at, mut stride) = (k, t, Some(0usize), 1usize);
-                for i in (0..d).rev() {
-                    let (ki, ti) = (kr % s.kernel[i], tr % target[i]);
-                    (kr, tr) = (kr / s.kernel[i], tr / target[i]);
-                    let place = if onto_input {
-                        (ti + self.pads[i])
-                            .checked_sub(ki * self.dilations[i])
-                            .filter(|v| v % self.strides[i] == 0)
-                            .map(|v| v / self.strides[i])
-                    } else {
-                        (ti * self.strides[i] + ki * self.dilations[i]).checked_sub(self.pads[i])
-                    };
-                    at = at.zip(place.filter(|&p| p < source[i])).map(|(a, p)| a + p * stride);
-                    stride *= source[i];
-                }
-                *tap = at.map_or(NOTHING, |a| a as u32);
-            }
-        }
-        taps
+    /// Targets are output positions, which read input p·s + k·d − pad, or input positions, which read output
+    /// (q + pad − k·d)/s.
+    fn taps(&self, s: &Sizes, onto_input: bool) -> Taps {
+        let extent = |i: usize| Extent {
+            input: s.input[i],
+            kernel: s.kernel[i],
+            output: s.output[i],
+            stride: self.strides[i],
+            dilation: self.dilations[i],
+            pad: self.pads[i],
+        };
+        Taps::new(&(0..s.input.len()).map(extent).collect::<Vec<_>>(), onto_input)
     }
 }
 
 impl Conv {
     /// y without its bias, by any way of making a product.
-    fn forward_by<T: Copy + Send>(
+    fn forward_by<T: Copy + Send + Sync>(
         &self,
         x: &[&Tensor],
         product: impl Fn(&Product, &[f32], &[f32]) -> Vec<T> + Sync,
@@ -129,11 +116,11 @@ impl Conv {
                 product(p, s.group(&x[1].data, g), &s.input_columns(&x[0].data, 0.0, &taps, g, columns))
             })
         };
-        s.to_output(&map_rows(s.groups, group))
+        s.to_output(map_rows(s.groups, group))
     }
 
     /// The cotangents of input and kernel, by any way of making a product.
-    fn vjp_by<T: Copy + Send>(
+    fn vjp_by<T: Copy + Send + Sync>(
         &self,
         x: &[&Tensor],
         ybar: &Tensor,
@@ -149,7 +136,7 @@ impl Conv {
                     product(p, &w, &s.output_columns(&ybar.data, 0.0, &taps, g, columns))
                 })
             };
-            s.to_input(&map_rows(s.groups, group))
+            s.to_input(map_rows(s.groups, group))
         };
         let kernel = || {
             let taps = self.taps(&s, false);
@@ -189,9 +176,6 @@ impl Conv {
     }
 }
 
-/// No source position: an exact zero.
-const NOTHING: u32 = u32::MAX;
-
 /// A product block by block, from what makes some of its columns.
 fn by_blocks<T: Copy>(whole: &Product, part: impl Fn(&Product, Range<usize>) -> Vec<T>) -> Vec<T> {
     whole.beside(whole.blocks().map(|(p, columns)| part(&p, columns)).collect())
@@ -201,90 +185,6 @@ fn by_blocks<T: Copy>(whole: &Product, part: impl Fn(&Product, Range<usize>) -> 
 fn bound_by_blocks(whole: &Product, part: impl Fn(&Product, Range<usize>) -> Bound) -> Bound {
     let parts = whole.blocks().map(|(p, columns)| part(&p, columns)).collect();
     gather_bounds(parts, |columns| whole.beside(columns))
-}
-
-/// Some of the rows (channel, kernel offset) of group `g`, and of the columns (image, target position).
-fn unfold<T: Copy + Send + Sync>(
-    x: &[T],
-    zero: T,
-    (channels, space): (usize, usize),
-    (g, per_group): (usize, usize),
-    (taps, targets): (&[u32], usize),
-    (rows, columns): (Range<usize>, Range<usize>),
-) -> Vec<T> {
-    let offsets = taps.len() / targets.max(1);
-    let mut out = vec![zero; rows.len() * columns.len()];
-    parallel::chunks(&mut out, columns.len(), (1 << 12) / columns.len().max(1) + 1, |row, line| {
-        let (c, k) = (g * per_group + (rows.start + row) / offsets, (rows.start + row) % offsets);
-        let mut from = columns.start;
-        while from < columns.end {
-            let (n, t) = (from / targets, from % targets);
-            let to = columns.end.min(from + targets - t);
-            let image = &x[(n * channels + c) * space..][..space];
-            let tap = &taps[k * targets + t..][..to - from];
-            for (y, &t) in line[from - columns.start..][..to - from].iter_mut().zip(tap) {
-                // what is `NOTHING` lies beyond every image, and stays zero
-                if let Some(&x) = image.get(t as usize) {
-                    *y = x;
-                }
-            }
-            from = to;
-        }
-    });
-    out
-}
-
-/// The channels of group `g` as rows, columns (image, position).
-fn channel_rows<T: Copy>(x: &[T], batch: usize, channels: usize, space: usize, g: usize, per_group: usize) -> Vec<T> {
-    let mut out = Vec::with_capacity(per_group * batch * space);
-    for c in 0..per_group {
-        for n in 0..batch {
-            out.extend_from_slice(&x[(n * channels + g * per_group + c) * space..][..space]);
-        }
-    }
-    out
-}
-
-/// Inverse of [`channel_rows`] over all groups: rows of each group back to [batch, channels, space].
-fn from_channel_rows<T: Copy>(groups: &[Vec<T>], batch: usize, per_group: usize, space: usize) -> Vec<T> {
-    let mut out = Vec::with_capacity(groups.len() * batch * per_group * space);
-    for n in 0..batch {
-        for rows in groups {
-            for c in 0..per_group {
-                out.extend_from_slice(&rows[(c * batch + n) * space..][..space]);
-            }
-        }
-    }
-    out
-}
-
-/// Rows (channel) of columns (image, position), group after group, as [image, channel, position].
-fn images_first<T>(groups: Vec<Vec<T>>, batch: usize, space: usize) -> Vec<T> {
-    let mut out = Vec::with_capacity(groups.iter().map(Vec::len).sum());
-    let mut channels = Vec::new();
-    for mut rows in groups {
-        let from = channels.len();
-        while !rows.is_empty() {
-            let first = rows.len() - batch * space;
-            channels.push(rows.split_off(first).into_iter());
-        }
-        channels[from..].reverse();
-    }
-    for _ in 0..batch {
-        channels.iter_mut().for_each(|c| out.extend(c.take(space)));
-    }
-    out
-}
-
-/// w[o,c,k] of one group as rows c, columns (o, k).
-fn by_input_channel<T: Copy>(w: &[T], cout: usize, cin: usize, nk: usize) -> Vec<T> {
-    let mut out = Vec::with_capacity(w.len());
-    for c in 0..cin {
-        for o in 0..cout {
-            out.extend_from_slice(&w[(o * cin + c) * nk..][..nk]);
-        }
-    }
-    out
 }
 
 /// The three contractions of a convolution over any entries, through `product`, one call per group.
@@ -323,59 +223,65 @@ impl Sizes {
         Product { batch: 1, m: self.cin, n, k, left: Layout::plain(k), right: Layout::plain(n) }
     }
 
+    /// The input channels of group g.
+    fn input<'a, T>(&self, data: &'a [T], g: usize) -> Images<'a, T> {
+        Images { data, channels: self.groups * self.cin, first: g * self.cin }
+    }
+
+    /// The output channels of group g.
+    fn above<'a, T>(&self, data: &'a [T], g: usize) -> Images<'a, T> {
+        Images { data, channels: self.groups * self.cout, first: g * self.cout }
+    }
+
     /// Some columns (image, output position) of the unfolded input.
-    fn input_columns<T: Copy + Send + Sync>(
+    fn input_columns<'a, T: Copy + Send + Sync>(
         &self,
-        x: &[T],
+        x: &'a [T],
         zero: T,
-        taps: &[u32],
+        taps: &Taps,
         g: usize,
         columns: Range<usize>,
-    ) -> Vec<T> {
-        let part = (0..self.cin * self.nk(), columns);
-        unfold(x, zero, (self.groups * self.cin, self.nin()), (g, self.cin), (taps, self.nout()), part)
+    ) -> Cow<'a, [T]> {
+        taps.unfold(self.input(x, g), zero, 0..self.cin * self.nk(), columns)
     }
 
     /// Some rows (channel, kernel offset) of the unfolded input.
-    fn input_rows<T: Copy + Send + Sync>(
+    fn input_rows<'a, T: Copy + Send + Sync>(
         &self,
-        x: &[T],
+        x: &'a [T],
         zero: T,
-        taps: &[u32],
+        taps: &Taps,
         g: usize,
         rows: Range<usize>,
-    ) -> Vec<T> {
-        let part = (rows, 0..self.batch * self.nout());
-        unfold(x, zero, (self.groups * self.cin, self.nin()), (g, self.cin), (taps, self.nout()), part)
+    ) -> Cow<'a, [T]> {
+        taps.unfold(self.input(x, g), zero, rows, 0..self.batch * self.nout())
     }
 
     /// Some columns (image, input position) of the unfolded output.
-    fn output_columns<T: Copy + Send + Sync>(
+    fn output_columns<'a, T: Copy + Send + Sync>(
         &self,
-        y: &[T],
+        y: &'a [T],
         zero: T,
-        taps: &[u32],
+        taps: &Taps,
         g: usize,
         columns: Range<usize>,
-    ) -> Vec<T> {
-        let part = (0..self.cout * self.nk(), columns);
-        unfold(y, zero, (self.groups * self.cout, self.nout()), (g, self.cout), (taps, self.nin()), part)
+    ) -> Cow<'a, [T]> {
+        taps.unfold(self.above(y, g), zero, 0..self.cout * self.nk(), columns)
     }
 
-    fn output_rows<T: Copy>(&self, y: &[T], g: usize) -> Vec<T> {
-        let (batch, channels, space) = self.y_dims();
-        channel_rows(y, batch, channels, space, g, self.cout)
+    fn output_rows<'a, T: Copy>(&self, y: &'a [T], g: usize) -> Cow<'a, [T]> {
+        channel_rows(self.above(y, g), self.batch, self.cout, self.nout())
     }
 
     fn group<'a, T>(&self, w: &'a [T], g: usize) -> &'a [T] {
         &w[g * self.weights_per_group()..(g + 1) * self.weights_per_group()]
     }
 
-    fn to_output<T: Copy>(&self, groups: &[Vec<T>]) -> Vec<T> {
+    fn to_output<T: Copy + Send + Sync>(&self, groups: Vec<Vec<T>>) -> Vec<T> {
         from_channel_rows(groups, self.batch, self.cout, self.nout())
     }
 
-    fn to_input<T: Copy>(&self, groups: &[Vec<T>]) -> Vec<T> {
+    fn to_input<T: Copy + Send + Sync>(&self, groups: Vec<Vec<T>>) -> Vec<T> {
         from_channel_rows(groups, self.batch, self.cin, self.nin())
     }
 
@@ -548,7 +454,10 @@ impl RevNode for Conv {
         let mut data = self.forward_by(x, Product::runtime);
         if let Some(b) = x.get(2) {
             let (channels, space) = (s.groups * s.cout, s.nout());
-            data = map(data.len(), |i| data[i] + b.data[i / space % channels]);
+            parallel::chunks(&mut data, space, (1 << 14) / space.max(1) + 1, |row, line| {
+                let b = b.data[row % channels];
+                line.iter_mut().for_each(|y| *y += b);
+            });
         }
         Array::new([&[s.batch, s.groups * s.cout], s.output.as_slice()].concat(), data)
     }
@@ -574,20 +483,20 @@ impl RevNode for Conv {
         let group = |g: usize| {
             let w = weights.rearranged(|v| s.group(v, g).to_vec(), |v| s.group(v, g).to_vec());
             let bias = bias.as_ref().map(|(run, eps)| Bias {
-                run: s.output_rows(run, g),
-                eps: s.output_rows(eps, g),
-                rounding: s.output_rows(&rounding, g),
+                run: s.output_rows(run, g).into_owned(),
+                eps: s.output_rows(eps, g).into_owned(),
+                rounding: s.output_rows(&rounding, g).into_owned(),
             });
             bound_by_blocks(&s.forward(), |p, columns| {
                 let right = input.rearranged(
-                    |v| s.input_columns(v, Mag::ZERO, &taps, g, columns.clone()),
-                    |v| s.input_columns(v, 0.0, &taps, g, columns.clone()),
+                    |v| s.input_columns(v, Mag::ZERO, &taps, g, columns.clone()).into_owned(),
+                    |v| s.input_columns(v, 0.0, &taps, g, columns.clone()).into_owned(),
                 );
                 let bias = bias.as_ref().map(|b| b.columns(s.forward().n, columns.clone()));
                 p.bound(&w, &right, y.replayed(), bias.as_ref())
             })
         };
-        gather_bounds((0..s.groups).map(group).collect(), |rows| s.to_output(&rows))
+        gather_bounds((0..s.groups).map(group).collect(), |rows| s.to_output(rows))
     }
 
     fn vjp_bound(&self, x: &[Approx], _: &Approx, ybar: &Approx, wanted: &[bool]) -> PerOperand<Bound> {
@@ -603,23 +512,23 @@ impl RevNode for Conv {
                 );
                 bound_by_blocks(&s.input_gradient(), |p, columns| {
                     let right = g_all.rearranged(
-                        |v| s.output_columns(v, Mag::ZERO, &taps, g, columns.clone()),
-                        |v| s.output_columns(v, 0.0, &taps, g, columns.clone()),
+                        |v| s.output_columns(v, Mag::ZERO, &taps, g, columns.clone()).into_owned(),
+                        |v| s.output_columns(v, 0.0, &taps, g, columns.clone()).into_owned(),
                     );
                     p.bound(&w, &right, ybar.replayed(), None)
                 })
             };
-            gather_bounds((0..s.groups).map(group).collect(), |rows| s.to_input(&rows))
+            gather_bounds((0..s.groups).map(group).collect(), |rows| s.to_input(rows))
         };
         let kernel = || {
             let taps = self.taps(&s, false);
             let values = Factor::of(&x[0]);
             let group = |g: usize| {
-                let y = g_all.rearranged(|v| s.output_rows(v, g), |v| s.output_rows(v, g));
+                let y = g_all.rearranged(|v| s.output_rows(v, g).into_owned(), |v| s.output_rows(v, g).into_owned());
                 bound_by_blocks(&s.kernel_gradient(), |p, rows| {
                     let right = values.rearranged(
-                        |v| s.input_rows(v, Mag::ZERO, &taps, g, rows.clone()),
-                        |v| s.input_rows(v, 0.0, &taps, g, rows.clone()),
+                        |v| s.input_rows(v, Mag::ZERO, &taps, g, rows.clone()).into_owned(),
+                        |v| s.input_rows(v, 0.0, &taps, g, rows.clone()).into_owned(),
                     );
                     p.bound(&y, &right, ybar.replayed(), None)
                 })
@@ -644,7 +553,7 @@ impl RevNode for Conv {
                 p.scale(s.group(&x[1].data, g), &right, b.as_deref())
             })
         };
-        let data = s.to_output(&(0..s.groups).map(group).collect::<Vec<_>>());
+        let data = s.to_output((0..s.groups).map(group).collect());
         Array::new([&[s.batch, s.groups * s.cout], s.output.as_slice()].concat(), data)
     }
 
@@ -664,7 +573,7 @@ impl RevNode for Conv {
                     p.scale(&w, &s.output_columns(&ybar.data, Interval::ZERO, &taps, g, columns), None)
                 })
             };
-            Array::new(x[0].shape.clone(), s.to_input(&(0..s.groups).map(group).collect::<Vec<_>>()))
+            Array::new(x[0].shape.clone(), s.to_input((0..s.groups).map(group).collect()))
         };
         let kernel = || {
             let taps = self.taps(&s, false);

@@ -28,8 +28,8 @@
 //! arithmetic, 2013.
 
 use super::{Approx, Bound, PerOperand, RevNode, map, map_rows, map1};
-use crate::ir::{Array, Index, Readers, Shaped, Tensor, elements};
-use crate::num::{Arith, Interval, Mag, lemma, reduce};
+use crate::ir::{Array, Index, Readers, Shaped, Table, Tensor, elements};
+use crate::num::{Arith, Interval, Mag, lemma, parallel, reduce};
 
 /// Copies entries to new places.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,10 +51,23 @@ impl Gather {
     }
 }
 
+/// The entries that a table names, in its order.
+fn gathered(table: &Table, x: &[f32]) -> Vec<f32> {
+    let run = table.run();
+    if run < 4 {
+        return map1(table, |&i| if i == Index::NOTHING { 0.0 } else { x[i as usize] });
+    }
+    parallel::lines(table.len() / run, run, 0.0, (1 << 14) / run + 1, |r, line| {
+        if table[r * run] != Index::NOTHING {
+            line.copy_from_slice(&x[table[r * run] as usize..][..run]);
+        }
+    })
+}
+
 /// For every position that is read, the sum over its readers on the recorded tree.
 fn summed(readers: &Readers, ybar: &[f32]) -> Vec<f32> {
     match readers {
-        Readers::One(reader) => map1(reader, |&i| if i == Index::NOTHING { 0.0 } else { ybar[i as usize] }),
+        Readers::One(reader) => gathered(reader, ybar),
         Readers::Repeated { outer, n, inner: 1 } => {
             let mut sums = vec![0.0; *n];
             reduce::sum_axis(&mut sums, ybar, 1, *outer, *n);
@@ -141,7 +154,7 @@ impl RevNode for Gather {
         _: &[bool],
     ) -> PerOperand<Array<A::S>> {
         let Index::Table(t) = &self.index else {
-            return vec![Some(Array::new(x[0].shape.clone(), ybar.data.clone()))];
+            return vec![Some(ybar.reshaped(x[0].shape.clone()))];
         };
         let mut readers: Vec<Vec<u32>> = vec![Vec::new(); x[0].data.len()];
         for (i, &j) in t.iter().enumerate().filter(|(_, j)| **j != Index::NOTHING) {
@@ -156,18 +169,17 @@ impl RevNode for Gather {
     }
 
     fn forward_runtime(&self, x: &[&Tensor]) -> Tensor {
-        let data = match &self.index {
-            Index::Identity => x[0].data.clone(),
-            Index::Table(t) => map(t.len(), |i| if t[i] == Index::NOTHING { 0.0 } else { x[0].data[t[i] as usize] }),
+        let Index::Table(t) = &self.index else {
+            return x[0].reshaped(self.shape.clone());
         };
-        Array::new(self.shape.clone(), data)
+        Array::new(self.shape.clone(), gathered(t, &x[0].data))
     }
 
     fn vjp_runtime(&self, x: &[&Tensor], _: &Tensor, ybar: &Tensor, _: &[bool]) -> PerOperand<Tensor> {
-        let mut data = match &self.index {
-            Index::Identity => ybar.data.clone(),
-            Index::Table(t) => summed(t.readers(), &ybar.data),
+        let Index::Table(t) = &self.index else {
+            return vec![Some(ybar.reshaped(x[0].shape.clone()))];
         };
+        let mut data = summed(t.readers(), &ybar.data);
         // nobody reads the last ones
         data.resize(x[0].data.len(), 0.0);
         vec![Some(Array::new(x[0].shape.clone(), data))]
@@ -198,7 +210,7 @@ impl RevNode for Gather {
         _: &[bool],
     ) -> PerOperand<Array<Interval>> {
         let Index::Table(t) = &self.index else {
-            return vec![Some(Array::new(x[0].shape.clone(), ybar.data.clone()))];
+            return vec![Some(ybar.reshaped(x[0].shape.clone()))];
         };
         let readers = t.readers();
         let total = |j: usize| sum_range(readers.at(j).map(|i| ybar.data[i]));

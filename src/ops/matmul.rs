@@ -251,7 +251,7 @@ impl RevNode for MatMul {
 
     fn forward_scale(&self, x: &[&Array<Interval>]) -> Array<Interval> {
         let s = self.sizes(&x[0].shape, &x[1].shape);
-        let data = self.forward(s).scale(&x[0].data, &x[1].data, x.get(2).map(|c| c.data.as_slice()));
+        let data = self.forward(s).scale(&x[0].data, &x[1].data, x.get(2).map(|c| &c.data[..]));
         Array::new([&x[0].shape[..x[0].shape.len() - 2], &[s.m, s.n]].concat(), data)
     }
 

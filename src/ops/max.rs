@@ -27,7 +27,7 @@
 use super::approx::UNKNOWN_GATE;
 use super::{Approx, Bound, PerOperand, RevNode, flat_rows, map_rows, rows_of};
 use crate::ir::{Array, Shaped, Tensor};
-use crate::num::{Arith, Ball, Balls, Interval, Mag, Ties, lemma};
+use crate::num::{Arith, Ball, Balls, Interval, Mag, Ties, lemma, parallel};
 
 /// The largest entry of each row.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,9 +44,15 @@ impl Shaped for Max {
 }
 
 /// Indices that attain the maximum of a row of numbers.
-fn winners(row: &[f32]) -> Vec<usize> {
+fn winners(row: &[f32]) -> impl Iterator<Item = usize> + Clone + '_ {
     let m = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    (0..row.len()).filter(|&i| row[i] == m).collect()
+    (0..row.len()).filter(move |&i| row[i] == m)
+}
+
+/// The first winner of a row of numbers, as [`Max::gates`] writes it.
+fn gate(row: &[f32]) -> u32 {
+    let mut won = winners(row);
+    won.next().map_or(UNKNOWN_GATE, |w| w as u32 | if won.next().is_some() { SHARED } else { 0 })
 }
 
 /// Indices that may attain the maximum, when entry i lies somewhere in `row(i)`.
@@ -76,10 +82,7 @@ impl Max {
     /// The first winner of each row of a run, as [`Max::gates`] writes it.
     pub(crate) fn run_gates(&self, x: &Tensor) -> Vec<u32> {
         let n = x.row_len();
-        map_rows(x.data.len() / n, |r| {
-            let won = winners(&x.data[r * n..(r + 1) * n]);
-            won[0] as u32 | if won.len() > 1 { SHARED } else { 0 }
-        })
+        map_rows(x.data.len() / n, |r| gate(&x.data[r * n..(r + 1) * n]))
     }
 
     /// Who may win, and whether spec and covered runs certainly route the cotangent alike.
@@ -93,9 +96,9 @@ impl Max {
         }
         // Compare this run's winner with the spec's; shared places agree for the first one only.
         let agreed = x.run_only() && y.gates[r] != UNKNOWN_GATE && {
-            let run = winners(&x.run[r * n..(r + 1) * n]);
-            let shared = y.gates[r] & SHARED != 0 || run.len() > 1;
-            run[0] as u32 == y.gates[r] & !SHARED && (self.ties == Ties::First || !shared)
+            let run = gate(&x.run[r * n..(r + 1) * n]);
+            let shared = (y.gates[r] | run) & SHARED != 0;
+            run & !SHARED == y.gates[r] & !SHARED && (self.ties == Ties::First || !shared)
         };
         (open, agreed)
     }
@@ -130,16 +133,18 @@ impl RevNode for Max {
 
     fn vjp_runtime(&self, x: &[&Tensor], _: &Tensor, ybar: &Tensor, _: &[bool]) -> PerOperand<Tensor> {
         let n = x[0].row_len();
-        let row = |r: usize| {
+        let row = |r: usize, out: &mut [f32]| {
             let won = winners(&x[0].data[r * n..(r + 1) * n]);
-            let mut out = vec![0.0; n];
             match self.ties {
-                Ties::First => out[won[0]] = ybar.data[r],
-                Ties::Split => won.iter().for_each(|&i| out[i] = ybar.data[r] / won.len() as f32),
+                Ties::First => won.take(1).for_each(|i| out[i] = ybar.data[r]),
+                Ties::Split => {
+                    let share = ybar.data[r] / won.clone().count() as f32;
+                    won.for_each(|i| out[i] = share);
+                }
             }
-            out
         };
-        vec![Some(Array::new(x[0].shape.clone(), flat_rows(ybar.data.len(), row)))]
+        let data = parallel::lines(ybar.data.len(), n, 0.0, (1 << 12) / n + 1, row);
+        vec![Some(Array::new(x[0].shape.clone(), data))]
     }
 
     fn forward_bound(&self, x: &[Approx], y: &Approx) -> Bound {
@@ -164,7 +169,7 @@ impl RevNode for Max {
                 return out;
             }
             // This run knows its winners; of every run it is known that all of `open` are exact or one.
-            let won = if ybar.run_only() { winners(&x[0].run[r * n..(r + 1) * n]) } else { open };
+            let won = if ybar.run_only() { winners(&x[0].run[r * n..(r + 1) * n]).collect() } else { open };
             match self.ties {
                 Ties::First => out[won[0]] = (ybar.eps[r], Mag::ZERO),
                 Ties::Split => {

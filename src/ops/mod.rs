@@ -19,6 +19,7 @@ mod gather;
 mod matmul;
 mod max;
 mod normalize;
+mod patches;
 mod piecewise;
 mod reduce;
 mod route;
@@ -236,14 +237,14 @@ pub(crate) fn map<T: Send>(n: usize, f: impl Fn(usize) -> T + Sync) -> Vec<T> {
     parallel::map(n, 512, f)
 }
 
-/// f of every entry, in parallel, in order.
+/// An f of a few instructions, of every entry, in parallel, in order.
 pub(crate) fn map1<A: Sync, T: Send>(x: &[A], f: impl Fn(&A) -> T + Sync) -> Vec<T> {
-    parallel::map1(x, 512, f)
+    parallel::map1(x, 1 << 14, f)
 }
 
-/// f of every pair of entries, in parallel, in order.
+/// An f of a few instructions, of every pair of entries, in parallel, in order.
 pub(crate) fn map2<A: Sync, B: Sync, T: Send>(x: &[A], y: &[B], f: impl Fn(&A, &B) -> T + Sync) -> Vec<T> {
-    parallel::map2(x, y, 512, f)
+    parallel::map2(x, y, 1 << 14, f)
 }
 
 /// One result per row of length `n`, in parallel.

@@ -173,7 +173,11 @@ impl<const K: usize> Choice<K> {
     }
 
     fn slopes(&self, x: &[f32], ybar: &[f32]) -> Vec<f32> {
-        map2(x, ybar, |&x, &g| sloped(self.at(f64::from(x)).0, g))
+        map2(x, ybar, |&x, &g| {
+            let slope = self.at(f64::from(x)).0;
+            let kept = if slope == 0.0 { 0 } else { u32::MAX };
+            f32::from_bits(((slope * f64::from(g)) as f32).to_bits() & kept)
+        })
     }
 }
 

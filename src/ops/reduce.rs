@@ -121,7 +121,7 @@ impl RevNode for Sum {
     }
 
     fn vjp_bound(&self, x: &[Approx], _: &Approx, ybar: &Approx, _: &[bool]) -> PerOperand<Bound> {
-        vec![Some(Bound::exact(spread(x[0].shape, ybar.eps).data))]
+        vec![Some(Bound::exact(spread(x[0].shape, ybar.eps).data.into_vec()))]
     }
 
     fn forward_scale(&self, x: &[&Array<Interval>]) -> Array<Interval> {
@@ -226,7 +226,7 @@ impl RevNode for Mean {
             let local = self.division(ybar.run_only(), d, ybar.run_mag(r).div_lower(d));
             (carried, local)
         });
-        vec![Some(Bound::of_pairs(spread(x[0].shape, &share).data))]
+        vec![Some(Bound::of_pairs(spread(x[0].shape, &share).data.into_vec()))]
     }
 
     fn forward_scale(&self, x: &[&Array<Interval>]) -> Array<Interval> {

@@ -195,7 +195,7 @@ mod tests {
         let top = MAX.forward_runtime(&[&x]);
         assert_eq!(MAX.vjp_runtime(&[&x], &top, &g, &[true])[0].as_ref(), Some(&y));
         let back = Route.vjp_runtime(&[&x, &g], &y, &x, &[true, true]);
-        assert_eq!(back[1].as_ref().map(|t| t.data.clone()), Some(vec![3.0, -0.0]));
+        assert_eq!(back[1].as_ref().map(|t| t.data.to_vec()), Some(vec![3.0, -0.0]));
         assert!(Route.infer(&[&[2, 3], &[3]]).is_err());
     }
 }

@@ -381,7 +381,7 @@ fn gradient(loaded: &Loaded, p: &Passes, gates: &GateTable, k: usize, subject: &
     let reference = p.reference_of(subject);
     let finite = reference.is_none_or(|(r, _)| r.data.iter().all(|x| x.is_finite()));
     if finite {
-        let data = reference.map_or_else(|| vec![0.0; run.data.len()], |(r, _)| r.data.clone());
+        let data = reference.map_or_else(|| vec![0.0; run.data.len()], |(r, _)| r.data.to_vec());
         let eps = reference.map_or(Mag::ZERO, |(_, e)| e);
         rung(&mut g, Rung::Literal, eps, figures::of_balls(&data, spec).observed);
     }

@@ -17,7 +17,7 @@ fn midpoints(balls: Option<&Array<Ball>>, shape: &[usize]) -> HostTensor {
 }
 
 fn plain(t: Tensor) -> HostTensor {
-    HostTensor::f32(t.shape, t.data)
+    HostTensor::f32(t.shape, t.data.into_vec())
 }
 
 /// File name and arrays, keyed by parameter name and by output name.

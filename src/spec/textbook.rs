@@ -47,8 +47,7 @@ pub fn eval_leaving<A: Arith>(
     for (k, n) in graph.nodes().iter().enumerate() {
         n.operands.iter().for_each(|o| last[o.index()] = Some(k));
     }
-    let mut values: Vec<Array<A::S>> =
-        graph.leaves().iter().map(|_| Array { shape: vec![0], data: Vec::new() }).collect();
+    let mut values: Vec<Array<A::S>> = graph.leaves().iter().map(|_| Array::new(vec![0], Vec::new())).collect();
     for (k, n) in graph.nodes().iter().enumerate() {
         let lifted = operands(graph, a, &values, n);
         let x: Vec<&Array<A::S>> = lifted.iter().map(|x| &**x).collect();
@@ -141,7 +140,7 @@ pub fn backprop_leaving<A: Arith, R>(
         },
         |v, contributions| Ok(total(v, contributions)),
         |v, ybar| {
-            let empty = Array { shape: vec![0], data: Vec::new() };
+            let empty = Array::new(vec![0], Vec::new());
             leave(v, std::mem::replace(&mut values.borrow_mut()[v.index()], empty), ybar)
         },
     );

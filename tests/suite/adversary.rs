@@ -137,7 +137,7 @@ fn boxed(name: &str, lowered: &Lowered, seeds: &[Seed], wanted: &[bool]) {
         let moved = graph.with_leaves(|l| {
             let mut t = l.tensor.clone();
             if l.kind == LeafKind::Input {
-                for x in &mut t.data {
+                for x in t.data.iter_mut() {
                     state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                     let way = (state >> 40) as f64 / f64::from(1 << 23) - 1.0;
                     // corners in the first sample

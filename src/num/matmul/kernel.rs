@@ -42,15 +42,34 @@ pub(super) struct Out<'a> {
     pub size: (usize, usize),
 }
 
+/// The numbers of one factor that meet in a tile: those of the first product, and how far those of the next are.
+#[derive(Clone, Copy)]
+pub(super) struct Groups {
+    pub first: *const f32,
+    pub step: usize,
+}
+
+impl Groups {
+    /// The groups from product p on.
+    ///
+    /// # Safety
+    /// There is a product p.
+    #[inline(always)]
+    unsafe fn from(self, p: usize) -> Groups {
+        // SAFETY: the caller's word
+        Groups { first: unsafe { self.first.add(p * self.step) }, ..self }
+    }
+}
+
 /// Computes a tile: `size.0` rows (of `a`) times `size.1` columns (of `b`) over `k` products.
 ///
-/// `a` holds, for each product, `tile_rows` numbers; `b` holds VECTORS vectors.
+/// A group of `a` holds `tile_rows` numbers (one, for a single row), one of `b` VECTORS vectors.
 ///
 /// # Safety
 /// `a` and `b` are readable for `k` groups, `out.parts` for whole tiles, and `out.to` is writable at
 /// `size` entries with `strides`, by this thread alone.
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd>(simd: S, k: usize, a: *const f32, b: *const f32, out: &Out) {
+pub(super) unsafe fn tile<S: Simd>(simd: S, k: usize, a: Groups, b: Groups, out: &Out) {
     let narrow = out.size.1 <= S::F32_LANES;
     // Fewer rows cost less; a tile is never higher than `tile_rows`. Rows and vectors beyond the size are
     // computed from the padding and not written.
@@ -72,15 +91,13 @@ pub(super) unsafe fn tile<S: Simd>(simd: S, k: usize, a: *const f32, b: *const f
 /// # Safety
 /// As [`tile`], with `size` at most `M` rows and `V` vectors.
 #[inline(always)]
-unsafe fn tile_of<S: Simd, const M: usize, const V: usize>(simd: S, k: usize, a: *const f32, b: *const f32, out: &Out) {
-    let (group_a, group_b) = (tile_rows::<S>(), VECTORS * S::F32_LANES);
+unsafe fn tile_of<S: Simd, const M: usize, const V: usize>(simd: S, k: usize, a: Groups, b: Groups, out: &Out) {
     // Level l, M·V vectors, holds the sum of 2^l blocks while bit l of the block's number is set.
     let mut waiting = Waiting([const { [[MaybeUninit::<S::f32s>::uninit(); V]; M] }; LEVELS]);
     let blocks = k.div_ceil(BLOCK);
     for block in 0..blocks - 1 {
         // SAFETY: all blocks but the last are whole, and their groups are readable.
-        let mut acc =
-            unsafe { chain::<S, M, V>(simd, BLOCK, a.add(block * BLOCK * group_a), b.add(block * BLOCK * group_b)) };
+        let mut acc = unsafe { chain::<S, M, V>(simd, BLOCK, a.from(block * BLOCK), b.from(block * BLOCK)) };
         let level = block.trailing_ones() as usize;
         for left in &waiting.0[..level] {
             // SAFETY: the bits below `level` are set, so earlier blocks stored these levels.
@@ -95,7 +112,7 @@ unsafe fn tile_of<S: Simd, const M: usize, const V: usize>(simd: S, k: usize, a:
     let last = blocks - 1;
     let done = last * BLOCK;
     // SAFETY: the last block's groups are readable.
-    let mut acc = unsafe { chain::<S, M, V>(simd, k - done, a.add(done * group_a), b.add(done * group_b)) };
+    let mut acc = unsafe { chain::<S, M, V>(simd, k - done, a.from(done), b.from(done)) };
     // The last block takes in all that waits, from the lowest level up.
     for level in 0..LEVELS {
         if last >> level & 1 == 1 {
@@ -122,12 +139,9 @@ struct Waiting<T>([T; LEVELS]);
 /// # Safety
 /// `a` and `b` are readable for `k` groups.
 #[inline(always)]
-unsafe fn chain<S: Simd, const M: usize, const V: usize>(
-    simd: S,
-    k: usize,
-    mut a: *const f32,
-    mut b: *const f32,
-) -> [[S::f32s; V]; M] {
+unsafe fn chain<S: Simd, const M: usize, const V: usize>(simd: S, k: usize, a: Groups, b: Groups) -> [[S::f32s; V]; M] {
+    let (a_step, b_step) = (a.step, b.step);
+    let (mut a, mut b) = (a.first, b.first);
     let zero = simd.splat_f32s(0.0);
     let mut acc = [[zero; V]; M];
     for _ in 0..k {
@@ -143,8 +157,9 @@ unsafe fn chain<S: Simd, const M: usize, const V: usize>(
                     acc[i][v] = simd.mul_add_f32s(ai, bs[v], acc[i][v]);
                 }
             }
-            a = a.add(tile_rows::<S>());
-            b = b.add(VECTORS * S::F32_LANES);
+            // no further than the last group: there may be nothing behind it
+            a = a.wrapping_add(a_step);
+            b = b.wrapping_add(b_step);
         }
     }
     acc
@@ -214,7 +229,11 @@ pub(super) unsafe fn pack<S: Simd>(
         // SAFETY: the panel's columns start inside the matrix.
         let from = unsafe { from.add(panel * width * n_stride) };
         if cols < width {
-            to.fill(0.0);
+            for p in 0..k {
+                for j in cols..width {
+                    to[p * width + j] = 0.0;
+                }
+            }
         }
         // SAFETY: p < k and j < cols throughout; `to` has k·width entries.
         unsafe {
@@ -288,6 +307,68 @@ unsafe fn transpose4(from: *const f32, from_stride: usize, to: *mut f32, to_stri
             unsafe { *to.add(q * to_stride + j) = *from.add(j * from_stride + q) };
         }
     }
+}
+
+/// Blocks that [`dot`] works on side by side: all of a chunk.
+const ABREAST: usize = CHUNK / BLOCK;
+
+/// One entry over k ≥ 1 products of numbers that follow each other.
+///
+/// # Safety
+/// `a` and `b` are readable for `k` numbers.
+#[inline(always)]
+pub(super) unsafe fn dot<S: Simd>(_: S, k: usize, a: *const f32, b: *const f32) -> f32 {
+    // Level l holds the sum of 2^l chunks while bit l of the chunk's number is set.
+    let mut waiting = [0.0f32; usize::BITS as usize];
+    let chunks = k.div_ceil(CHUNK);
+    for chunk in 0..chunks {
+        let done = chunk * CHUNK;
+        let here = CHUNK.min(k - done);
+        let blocks = here.div_ceil(BLOCK);
+        let mut acc = [0.0f32; ABREAST];
+        // SAFETY: all products below done + here are there.
+        unsafe {
+            let (a, b) = (a.add(done), b.add(done));
+            if here == CHUNK {
+                for p in 0..BLOCK {
+                    for block in 0..ABREAST {
+                        acc[block] = (*a.add(block * BLOCK + p)).mul_add(*b.add(block * BLOCK + p), acc[block]);
+                    }
+                }
+            } else {
+                for block in 0..blocks {
+                    for p in block * BLOCK..here.min((block + 1) * BLOCK) {
+                        acc[block] = (*a.add(p)).mul_add(*b.add(p), acc[block]);
+                    }
+                }
+            }
+        }
+        // The split of the blocks: neighbours pair up, and a last one without a neighbour waits for the next round.
+        let mut parts = blocks;
+        while parts > 1 {
+            for i in 0..parts / 2 {
+                acc[i] = acc[2 * i] + acc[2 * i + 1];
+            }
+            if parts % 2 == 1 {
+                acc[parts / 2] = acc[parts - 1];
+            }
+            parts = parts.div_ceil(2);
+        }
+        let last = chunk + 1 == chunks;
+        let mut sum = acc[0];
+        let mut level = 0;
+        while if last { chunk >> level > 0 } else { chunk >> level & 1 == 1 } {
+            if chunk >> level & 1 == 1 {
+                sum += waiting[level];
+            }
+            level += 1;
+        }
+        if last {
+            return sum;
+        }
+        waiting[level] = sum;
+    }
+    0.0
 }
 
 /// Numbers in a whole tile of this instruction set.

@@ -152,8 +152,7 @@ mod tests {
                 let (ma, mb) = (mags(&a), mags(&b));
                 let total = matmul_up(View::rows(&ma, k), View::rows(&mb, n), m, n, k);
                 let bound = running_error(View::rows(&a, k), View::rows(&b, n), (m, n, k), &total);
-                let mut c = vec![0.0; m * n];
-                matmul(&mut c, View::rows(&a, k), View::rows(&b, n), m, n, k);
+                let c = matmul(View::rows(&a, k), View::rows(&b, n), m, n, k);
                 for i in 0..m {
                     for j in 0..n {
                         let mut exact = rug::Float::with_val(2000, 0);

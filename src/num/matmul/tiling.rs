@@ -6,7 +6,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::View;
-use super::kernel::{self, CHUNK, Out, VECTORS};
+use super::kernel::{self, CHUNK, Groups, Out, VECTORS};
 
 /// Rows and columns of the block of the output that one task computes, at most.
 const BLOCK_ROWS: usize = 288;
@@ -15,50 +15,51 @@ const BLOCK_COLS: usize = 512;
 /// Below this many products everything stays on the calling thread.
 const PARALLEL: usize = 1 << 18;
 
-/// C = A·B for an m×k matrix A and a k×n matrix B; C is written row after row.
+/// A·B for an m×k matrix A and a k×n matrix B, row after row.
 ///
 /// Every entry is contracted on the tree of height `reduce::height(k)`; k = 0 gives +0.
 /// Panics when a matrix is smaller than said.
-pub fn matmul(c: &mut [f32], a: View<f32>, b: View<f32>, m: usize, n: usize, k: usize) {
-    batched(c, a, b, &[(0, 0)], m, n, k);
+pub fn matmul(a: View<f32>, b: View<f32>, m: usize, n: usize, k: usize) -> Vec<f32> {
+    batched(a, b, &[(0, 0)], m, n, k)
 }
 
-/// Products of equal shape: C_i = A_i·B_i, where A_i and B_i start at `offsets[i]` in the data of
-/// `a` and `b`, and the C_i follow each other in `c`.
+/// Products of equal shape, one after the other: A_i·B_i, where A_i and B_i start at `offsets[i]` in the data
+/// of `a` and `b`.
 ///
 /// Entries as in [`matmul`]. Panics when a matrix is smaller than said.
-pub fn batched(c: &mut [f32], a: View<f32>, b: View<f32>, offsets: &[(usize, usize)], m: usize, n: usize, k: usize) {
-    batched_on(Arch::new(), c, a, b, offsets, (m, n, k));
+pub fn batched(a: View<f32>, b: View<f32>, offsets: &[(usize, usize)], m: usize, n: usize, k: usize) -> Vec<f32> {
+    batched_on(Arch::new(), a, b, offsets, (m, n, k))
 }
 
 /// [`batched`] on a given instruction set.
 pub(super) fn batched_on(
     arch: Arch,
-    c: &mut [f32],
     a: View<f32>,
     b: View<f32>,
     offsets: &[(usize, usize)],
     (m, n, k): (usize, usize, usize),
-) {
-    assert_eq!(Some(c.len()), m.checked_mul(n).and_then(|x| x.checked_mul(offsets.len())), "matrix C");
+) -> Vec<f32> {
+    let len = m.checked_mul(n).and_then(|x| x.checked_mul(offsets.len())).expect("the product fits in memory");
     for &(oa, ob) in offsets {
         a.check(oa, m, k, "A");
         b.check(ob, k, n, "B");
     }
-    if c.is_empty() {
-        return;
+    if len == 0 || k == 0 {
+        return vec![0.0; len];
     }
-    if k == 0 {
-        c.fill(0.0);
-        return;
-    }
-    arch.dispatch(Plan { arch, c, a, b, offsets, m, n, k });
+    let mut c: Vec<f32> = Vec::with_capacity(len);
+    arch.dispatch(Plan { arch, c: c.as_mut_ptr(), a, b, offsets, m, n, k });
+    // SAFETY: every entry belongs to one task, which writes it with its last chunk; a panic of a task passes
+    // through `dispatch` and leaves `c` empty.
+    unsafe { c.set_len(len) };
+    c
 }
 
 /// All of a product, before it is cut into tasks.
 struct Plan<'a> {
     arch: Arch,
-    c: &'a mut [f32],
+    /// The output, of as many entries as there are, not yet written.
+    c: *mut f32,
     a: View<'a, f32>,
     b: View<'a, f32>,
     offsets: &'a [(usize, usize)],
@@ -70,8 +71,8 @@ struct Plan<'a> {
 /// The output, shared by tasks that write disjoint entries.
 #[derive(Clone, Copy)]
 struct Shared(*mut f32);
-// SAFETY: tasks write disjoint entries (each has its own batch entry, rows and columns), and the
-// exclusive borrow of the output outlives them.
+// SAFETY: tasks write disjoint entries (each has its own batch entry, rows and columns), and the output, which
+// nobody else knows of yet, outlives them.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
@@ -93,7 +94,7 @@ impl WithSimd for Plan<'_> {
         }
         let (rows, cols) = block_size(m, n, k, offsets.len(), kernel::tile_rows::<S>(), VECTORS * lanes);
         let (down, across) = (m.div_ceil(rows), n.div_ceil(cols));
-        let c = Shared(c.as_mut_ptr());
+        let c = Shared(c);
         let run = move |t: usize| {
             // Bind the whole wrapper, so that the closure captures it and not the bare pointer.
             let c: Shared = c;
@@ -167,6 +168,12 @@ impl WithSimd for Task<'_> {
         let (tile_rows, tile_cols) = (kernel::tile_rows::<S>(), VECTORS * S::F32_LANES);
         let (rows, cols) = self.size;
         let (down, across) = (rows.div_ceil(tile_rows), cols.div_ceil(tile_cols));
+        if rows.min(cols) == 1 && self.a.col_stride == 1 && self.b.row_stride == 1 {
+            return self.dots(simd);
+        }
+        // Numbers that are used once, or once for each column, are read where they are.
+        let single = rows == 1;
+        let direct = if down == 1 && self.b.col_stride == 1 { cols / tile_cols } else { 0 };
         let chunks = self.k.div_ceil(CHUNK);
         let depth = CHUNK.min(self.k);
         let levels = chunks.next_power_of_two().trailing_zeros() as usize;
@@ -190,12 +197,18 @@ impl WithSimd for Task<'_> {
             let p0 = chunk * CHUNK;
             let k = CHUNK.min(self.k - p0);
             // SAFETY: the plan checked that all entries up to the last of the matrix are there.
-            unsafe {
+            let (a, b) = unsafe {
                 let a = self.a.data.as_ptr().add(p0 * self.a.col_stride);
                 let b = self.b.data.as_ptr().add(p0 * self.b.row_stride);
-                kernel::pack::<S>(pa, a, (k, self.a.col_stride), (rows, self.a.row_stride), tile_rows);
-                kernel::pack::<S>(pb, b, (k, self.b.row_stride), (cols, self.b.col_stride), tile_cols);
-            }
+                if !single {
+                    kernel::pack::<S>(pa, a, (k, self.a.col_stride), (rows, self.a.row_stride), tile_rows);
+                }
+                if direct < across {
+                    let (done, strides) = (direct * tile_cols, (self.b.row_stride, self.b.col_stride));
+                    kernel::pack::<S>(pb, b.add(done * strides.1), (k, strides.0), (cols - done, strides.1), tile_cols);
+                }
+                (a, b)
+            };
             // The binary counter over chunks continues the one over blocks inside a chunk.
             let last = chunk + 1 == chunks;
             let due = if last { chunk } else { chunk & !(chunk + 1) };
@@ -219,13 +232,39 @@ impl WithSimd for Task<'_> {
                             (waiting.add(at(count)), (tile_cols, 1))
                         };
                         let out = Out { parts: &parts[..count], to, strides, size: used };
-                        let a = pa.as_ptr().add(i * tile_rows * k);
-                        let b = pb.as_ptr().add(j * tile_cols * k);
+                        let a = if single {
+                            Groups { first: a, step: self.a.col_stride }
+                        } else {
+                            Groups { first: pa.as_ptr().add(i * tile_rows * k), step: tile_rows }
+                        };
+                        let b = if j < direct {
+                            Groups { first: b.add(j * tile_cols), step: self.b.row_stride }
+                        } else {
+                            Groups { first: pb.as_ptr().add((j - direct) * tile_cols * k), step: tile_cols }
+                        };
                         kernel::tile(simd, k, a, b, &out);
                     }
                 }
             }
         }
         SCRATCH.set(kept);
+    }
+}
+
+impl Task<'_> {
+    /// The entries one by one, of factors whose numbers follow each other along the contraction.
+    #[inline(always)]
+    fn dots<S: Simd>(self, simd: S) {
+        for i in 0..self.size.0 {
+            for j in 0..self.size.1 {
+                // SAFETY: the plan checked that all entries up to the last of both matrices are there, and the
+                // entry of C belongs to this task.
+                unsafe {
+                    let a = self.a.data.as_ptr().add(i * self.a.row_stride);
+                    let b = self.b.data.as_ptr().add(j * self.b.col_stride);
+                    *self.c.add(i * self.strides.0 + j * self.strides.1) = kernel::dot(simd, self.k, a, b);
+                }
+            }
+        }
     }
 }

@@ -242,7 +242,7 @@ impl Batch {
             .collect();
 
         let claim = |spec: Array<Ball>, range: Array<Interval>, bound: Vec<Mag>, overflows: Vec<bool>| {
-            let all = spec.data.into_iter().zip(bound).zip(range.data);
+            let all = spec.data.into_vec().into_iter().zip(bound).zip(range.data.into_vec());
             let width = range.shape.iter().product::<usize>() / n;
             Claim { entries: all.map(|((s, b), r)| Entry::new(s, b, r)).collect(), width, overflows }
         };

@@ -260,12 +260,12 @@ pub fn this_run(cells: &Cells, case: &Case, f: &mut Findings) {
         let spec_x: Vec<Vec<f64>> = x.iter().zip(&case.eps).map(|(t, e)| place(&mut rng, t, e)).collect();
         let spec_ybar = place(&mut rng, &case.ybar, &case.ybar_eps);
         let sides: Vec<Side> = (0..x.len())
-            .map(|k| Side::known(&x[k].shape, x[k].data.clone(), &spec_x[k], &case.eps[k], case.thin))
+            .map(|k| Side::known(&x[k].shape, x[k].data.to_vec(), &spec_x[k], &case.eps[k], case.thin))
             .collect();
         let there: Vec<&Array<Ball>> = sides.iter().map(|s| &s.balls).collect();
         let y_there = op.forward_spec(&arith, &there);
         let ax: Vec<Approx> = sides.iter().map(|s| s.approx(Centre::Run)).collect();
-        let mut ay = Side::made(y.data.clone(), y_there.clone(), case.thin);
+        let mut ay = Side::made(y.data.to_vec(), y_there.clone(), case.thin);
         ay.gates = gates(op, &there, !case.thin || style % 2 == 0);
         let bound = cells.forward_bound(&ax, &ay.approx(Centre::Run));
         f.contained(case, &format!("this run, y, spec {style}"), &bound, Some(&y), &y_there, Some(&y_here), |f| {
@@ -277,7 +277,7 @@ pub fn this_run(cells: &Cells, case: &Case, f: &mut Findings) {
         let ry = cells.forward_scale(&rx);
         f.within_scale(case, "this run, y", &ry, Some(&y), &y_there);
 
-        let g = Side::known(&case.ybar.shape, case.ybar.data.clone(), &spec_ybar, &case.ybar_eps, case.thin);
+        let g = Side::known(&case.ybar.shape, case.ybar.data.to_vec(), &spec_ybar, &case.ybar_eps, case.thin);
         ay.eps = bound.total();
         let bounds = cells.vjp_bound(&ax, &ay.approx(Centre::Run), &g.approx(Centre::Run), &wanted);
         let xbar_there = op.vjp_spec(&arith, &there, &y_there, &g.balls, &wanted);
@@ -403,11 +403,11 @@ pub fn monotone(case: &Case, f: &mut Findings) {
             let side = |t: &Tensor, eps: &[f64]| {
                 let exact: Vec<f64> = t.data.iter().map(|&v| f64::from(v)).collect();
                 let eps: Vec<f64> = eps.iter().map(|e| e * factor).collect();
-                Side::known(&t.shape, t.data.clone(), &exact, &eps, case.thin)
+                Side::known(&t.shape, t.data.to_vec(), &exact, &eps, case.thin)
             };
             let sides: Vec<Side> = x.iter().zip(&case.eps).map(|(t, e)| side(t, e)).collect();
             let there: Vec<&Array<Ball>> = sides.iter().map(|s| &s.balls).collect();
-            let mut ay = Side::made(y.data.clone(), op.forward_spec(&arith, &there), case.thin);
+            let mut ay = Side::made(y.data.to_vec(), op.forward_spec(&arith, &there), case.thin);
             ay.gates = gates(op, &there, true);
             let ax: Vec<Approx> = sides.iter().map(|s| s.approx(centre)).collect();
             let total = op.forward_bound(&ax, &ay.approx(centre)).total();
