@@ -8,25 +8,48 @@
 
 #![allow(clippy::needless_range_loop)]
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
+use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Pieces for every thread: enough that none waits long for the last.
 const PIECES: usize = 16;
 
+/// Pieces for every thread from which on a loop inside a piece isn't cut again.
+const ENOUGH: usize = 4;
+
+thread_local! {
+    /// Is this thread at a piece of a loop that keeps all threads busy?
+    static BUSY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What [`BUSY`] was, and is again at the end of a piece, however that comes.
+struct Busy(bool);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        BUSY.set(self.0);
+    }
+}
+
 /// Calls `body` on disjoint ranges that make up 0..n, each of `grain` or more indices unless n has fewer.
 pub fn ranges(n: usize, grain: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
-    let pieces = (n / grain.max(1)).min(PIECES * rayon::current_num_threads());
-    if pieces <= 1 {
+    let threads = rayon::current_num_threads();
+    let pieces = (n / grain.max(1)).min(PIECES * threads);
+    if pieces <= 1 || BUSY.get() {
         if n > 0 {
             body(0..n);
         }
         return;
     }
     let start = |p: usize| p * (n / pieces) + p.min(n % pieces);
-    (0..pieces).into_par_iter().with_max_len(1).for_each(|p| body(start(p)..start(p + 1)));
+    let piece = |p: usize| {
+        let _before = Busy(BUSY.replace(pieces >= ENOUGH * threads));
+        body(start(p)..start(p + 1));
+    };
+    (0..pieces).into_par_iter().with_max_len(1).for_each(piece);
 }
 
 /// A place that several threads write to, each its own entries.
@@ -77,13 +100,22 @@ fn fill<T>(out: &mut [MaybeUninit<T>], start: usize, f: &impl Fn(usize) -> T) {
 /// f(x_0), f(x_1), …: a few instructions for each entry, in vectors of the best instruction set there is.
 pub fn map1<A: Sync, T: Send>(x: &[A], grain: usize, f: impl Fn(&A) -> T + Sync) -> Vec<T> {
     let arch = Arch::new();
-    made(x.len(), grain, &|range, out| {
-        let x = &x[range];
-        arch.dispatch(
-            #[inline(always)]
-            || fill1(out, x, &f),
-        );
-    })
+    made(x.len(), grain, &|range, out| arch.dispatch(Map1 { out, x: &x[range], f: &f }))
+}
+
+struct Map1<'a, A, T, F> {
+    out: &'a mut [MaybeUninit<T>],
+    x: &'a [A],
+    f: &'a F,
+}
+
+impl<A, T, F: Fn(&A) -> T> WithSimd for Map1<'_, A, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        fill1(self.out, self.x, self.f);
+    }
 }
 
 #[inline(always)]
@@ -98,13 +130,23 @@ fn fill1<A, T>(out: &mut [MaybeUninit<T>], x: &[A], f: &impl Fn(&A) -> T) {
 pub fn map2<A: Sync, B: Sync, T: Send>(x: &[A], y: &[B], grain: usize, f: impl Fn(&A, &B) -> T + Sync) -> Vec<T> {
     assert_eq!(x.len(), y.len(), "entries to pair");
     let arch = Arch::new();
-    made(x.len(), grain, &|range, out| {
-        let (x, y) = (&x[range.clone()], &y[range]);
-        arch.dispatch(
-            #[inline(always)]
-            || fill2(out, x, y, &f),
-        );
-    })
+    made(x.len(), grain, &|range, out| arch.dispatch(Map2 { out, x: &x[range.clone()], y: &y[range], f: &f }))
+}
+
+struct Map2<'a, A, B, T, F> {
+    out: &'a mut [MaybeUninit<T>],
+    x: &'a [A],
+    y: &'a [B],
+    f: &'a F,
+}
+
+impl<A, B, T, F: Fn(&A, &B) -> T> WithSimd for Map2<'_, A, B, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        fill2(self.out, self.x, self.y, self.f);
+    }
 }
 
 #[inline(always)]

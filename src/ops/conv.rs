@@ -496,7 +496,7 @@ impl RevNode for Conv {
                 p.bound(&w, &right, y.replayed(), bias.as_ref())
             })
         };
-        gather_bounds((0..s.groups).map(group).collect(), |rows| s.to_output(rows))
+        gather_bounds(map_rows(s.groups, group), |rows| s.to_output(rows))
     }
 
     fn vjp_bound(&self, x: &[Approx], _: &Approx, ybar: &Approx, wanted: &[bool]) -> PerOperand<Bound> {
@@ -518,7 +518,7 @@ impl RevNode for Conv {
                     p.bound(&w, &right, ybar.replayed(), None)
                 })
             };
-            gather_bounds((0..s.groups).map(group).collect(), |rows| s.to_input(rows))
+            gather_bounds(map_rows(s.groups, group), |rows| s.to_input(rows))
         };
         let kernel = || {
             let taps = self.taps(&s, false);
@@ -533,7 +533,7 @@ impl RevNode for Conv {
                     p.bound(&y, &right, ybar.replayed(), None)
                 })
             };
-            gather_bounds((0..s.groups).map(group).collect(), |rows| rows.concat())
+            gather_bounds(map_rows(s.groups, group), |rows| rows.concat())
         };
         let bias = || sum_bound(map_rows(s.groups * s.cout, |o| sum_error(ybar, s.of_channel(o))));
         let mut out = vec![wanted[0].then(input), wanted[1].then(kernel)];
@@ -553,7 +553,7 @@ impl RevNode for Conv {
                 p.scale(s.group(&x[1].data, g), &right, b.as_deref())
             })
         };
-        let data = s.to_output((0..s.groups).map(group).collect());
+        let data = s.to_output(map_rows(s.groups, group));
         Array::new([&[s.batch, s.groups * s.cout], s.output.as_slice()].concat(), data)
     }
 
@@ -573,7 +573,7 @@ impl RevNode for Conv {
                     p.scale(&w, &s.output_columns(&ybar.data, Interval::ZERO, &taps, g, columns), None)
                 })
             };
-            Array::new(x[0].shape.clone(), s.to_input((0..s.groups).map(group).collect()))
+            Array::new(x[0].shape.clone(), s.to_input(map_rows(s.groups, group)))
         };
         let kernel = || {
             let taps = self.taps(&s, false);
@@ -583,7 +583,7 @@ impl RevNode for Conv {
                     p.scale(&y, &s.input_rows(&x[0].data, Interval::ZERO, &taps, g, rows), None)
                 })
             };
-            Array::new(x[1].shape.clone(), (0..s.groups).map(group).collect::<Vec<_>>().concat())
+            Array::new(x[1].shape.clone(), map_rows(s.groups, group).concat())
         };
         let bias = || {
             let one = |o: usize| sum_range(s.of_channel(o).map(|i| ybar.data[i]));

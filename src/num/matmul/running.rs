@@ -11,6 +11,8 @@
 //!
 //! A step whose product is 0 rounds nothing.
 
+use pulp::{Arch, Simd, WithSimd};
+
 use super::View;
 use crate::num::format::{half_eta, u};
 use crate::num::reduce::{BLOCK, height};
@@ -88,7 +90,7 @@ impl Replay {
     /// The partial results of blocks `first..last`, combined pairwise as [`crate::num::reduce`] says.
     fn blocks(&mut self, a: &impl Fn(usize) -> f64, b: &[f64], first: usize, last: usize, k: usize) -> [f64; COLUMNS] {
         if last - first == 1 {
-            return self.chain(a, b, first * BLOCK, k.min(last * BLOCK));
+            return Arch::new().dispatch(Chain { replay: self, a, b, from: first * BLOCK, to: k.min(last * BLOCK) });
         }
         // the first 2^e blocks against the rest, 2^e the largest power of two below their number
         let left = (last - first).next_power_of_two() / 2;
@@ -100,23 +102,38 @@ impl Replay {
         }
         s
     }
+}
 
-    /// A chain of fused multiply–adds from 0.
-    fn chain(&mut self, a: &impl Fn(usize) -> f64, b: &[f64], from: usize, to: usize) -> [f64; COLUMNS] {
+/// A chain of fused multiply–adds from 0, in vectors of the best instruction set there is.
+struct Chain<'a, A> {
+    replay: &'a mut Replay,
+    a: &'a A,
+    b: &'a [f64],
+    from: usize,
+    to: usize,
+}
+
+impl<A: Fn(usize) -> f64> WithSimd for Chain<'_, A> {
+    type Output = [f64; COLUMNS];
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> [f64; COLUMNS] {
         let mut s = [0.0; COLUMNS];
-        for l in from..to {
-            let x = a(l);
+        let (slack, mut powers) = (self.replay.slack, self.replay.powers);
+        for l in self.from..self.to {
+            let x = (self.a)(l);
             if x == 0.0 {
                 continue;
             }
-            let b = &b[l * COLUMNS..][..COLUMNS];
+            let b = &self.b[l * COLUMNS..][..COLUMNS];
             for j in 0..COLUMNS {
                 let product = x * b[j];
                 s[j] += product;
-                let rounds = if product == 0.0 { 0.0 } else { 1.0 };
-                self.powers[j] += rounds * power(s[j].abs() + self.slack[j]);
+                let of = power(s[j].abs() + slack[j]);
+                powers[j] += if product == 0.0 { 0.0 } else { of };
             }
         }
+        self.replay.powers = powers;
         s
     }
 }
