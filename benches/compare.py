@@ -18,7 +18,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PEERS = ["numpy", "onnx", "python-flint", "torch", "onnxruntime", "jax"]
+PEERS = ["numpy", "onnx", "python-flint", "torch", "jax"]
 THREADS = "2"
 
 FLINT = """
@@ -81,9 +81,63 @@ while len(times) < 5 or time.perf_counter() - start < seconds:
 print(sorted(times)[len(times) // 2] * 1e3)
 """
 
+JAX = """
+import os, sys, time
+import numpy as np, onnx, jax, jax.numpy as jnp
+from jax import lax
+from onnx import numpy_helper
+model, inputs, seconds = onnx.load(sys.argv[1]), np.load(sys.argv[2]), float(sys.argv[3])
+weights = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
+train = {k: jnp.asarray(w) for k, w in weights.items() if w.dtype == np.float32 and 'running' not in k and w.ndim > 0}
+fixed = {k: w for k, w in weights.items() if k not in train}
+attr = lambda n: {a.name: onnx.helper.get_attribute_value(a) for a in n.attribute}
+def loss(train, batch):
+    v = {**fixed, **train, **batch}
+    for n in model.graph.node:
+        x, a = [v[i] for i in n.input], attr(n)
+        k = n.op_type
+        pads = lambda: [(a['pads'][0], a['pads'][2]), (a['pads'][1], a['pads'][3])]
+        if k == 'Conv':
+            y = lax.conv_general_dilated(x[0], x[1], a['strides'], pads(), feature_group_count=a['group'])
+            if len(x) > 2: y = y + x[2][:, None, None]
+        elif k == 'BatchNormalization':
+            c = lambda t: t[:, None, None]
+            y = (x[0] - c(x[3])) * c(x[1] / jnp.sqrt(x[4] + a.get('epsilon', 1e-5))) + c(x[2])
+        elif k == 'Relu': y = jnp.maximum(x[0], 0)
+        elif k == 'Clip': y = jnp.clip(x[0], 0, 6)
+        elif k == 'Add': y = x[0] + x[1]
+        elif k == 'Mul': y = x[0] * x[1]
+        elif k == 'MaxPool':
+            y = lax.reduce_window(x[0], -jnp.inf, lax.max, (1, 1, *a['kernel_shape']), (1, 1, *a['strides']), [(0, 0), (0, 0), *pads()])
+        elif k == 'GlobalAveragePool': y = x[0].mean((2, 3), keepdims=True)
+        elif k == 'Flatten': y = x[0].reshape(x[0].shape[0], -1)
+        elif k == 'Gemm': y = x[0] @ x[1].T + x[2]
+        elif k == 'MatMul': y = x[0] @ x[1]
+        elif k == 'Softmax': y = jax.nn.softmax(x[0], a['axis'])
+        elif k == 'LayerNormalization':
+            m = x[0].mean(-1, keepdims=True)
+            y = (x[0] - m) / jnp.sqrt(((x[0] - m) ** 2).mean(-1, keepdims=True) + a.get('epsilon', 1e-5)) * x[1] + x[2]
+        elif k == 'Reshape': y = x[0].reshape([int(d) for d in x[1]])
+        elif k == 'Transpose': y = x[0].transpose(a['perm'])
+        elif k == 'ReduceMean': y = x[0].mean(a['axes'][0])
+        elif k == 'SoftmaxCrossEntropyLoss':
+            y = -jnp.take_along_axis(jax.nn.log_softmax(x[0], 1), x[1][:, None], 1).mean()
+        else: raise SystemExit(k)
+        v[n.output[0]] = y
+    return y
+batch = {k: jnp.asarray(inputs[k]) for k in inputs.files}
+compiled = jax.jit(jax.grad(loss))
+step = lambda: jax.block_until_ready(compiled(train, batch))
+step(); step()
+times, start = [], time.perf_counter()
+while len(times) < 5 or time.perf_counter() - start < seconds:
+    t = time.perf_counter(); step(); times.append(time.perf_counter() - t)
+print(sorted(times)[len(times) // 2] * 1e3)
+"""
+
 
 def python(where, code, *args):
-    env = dict(os.environ, OMP_NUM_THREADS=THREADS, MKL_NUM_THREADS=THREADS)
+    env = dict(os.environ, OMP_NUM_THREADS=THREADS, MKL_NUM_THREADS=THREADS, JAX_PLATFORMS="cpu")
     out = subprocess.run([where, "-c", code, *map(str, args)], capture_output=True, text=True, env=env)
     if out.returncode:
         print("    " + (out.stderr.strip().splitlines() or ["failed"])[-1])
@@ -123,7 +177,7 @@ def exact(where, rounds):
 
 
 def runtime(where, rounds, nets):
-    print("Binary32 forward and backward, PyTorch / ours")
+    print("Binary32 forward and backward, peer / ours")
     for net in ("mlp", "transformer", "resnet18"):
         for batch in (1, 32):
             out = nets / f"batch{batch}"
@@ -131,15 +185,19 @@ def runtime(where, rounds, nets):
             if not model.exists():
                 subprocess.run([where, ROOT / "benches/models.py", out, "--net", net, "--batch", str(batch)], check=True)
             seconds = 1 if net != "resnet18" else 3
-            beside = []
+            # bounds of a batch of 32 images would fill the memory of a small machine
+            alone, beside = ["run"] if (net, batch) == ("resnet18", 32) else [], []
 
             def ours():
-                found = own("passes", model, inputs, seconds)
-                beside.append(float(re.search(r"([\d.]+) runs", found)[1]))
+                found = own("passes", model, inputs, seconds, *alone)
+                beside.extend(float(runs) for runs in re.findall(r"([\d.]+) runs", found))
                 return float(re.search(r"run ([\d.]+) ms", found)[1])
 
-            line(f"{net}, batch {batch}", ratios(rounds, lambda: python(where, TORCH, model, inputs, seconds), ours), "ms")
-            print(f"    error and scale passes: {statistics.median(beside):.2f} runs")
+            for peer, code in (("PyTorch", TORCH), ("JAX", JAX)):
+                found = ratios(rounds, lambda: python(where, code, model, inputs, seconds), ours)
+                line(f"{net}, batch {batch}, {peer}", found, "ms")
+            if beside:
+                print(f"    error and scale passes: {statistics.median(beside):.2f} runs")
 
 
 def certificate(args, threads):
@@ -167,12 +225,24 @@ def growth(where, nets):
         print(f"  {name}: " + ", ".join(f"{s}: {u:.2f} s" for s, u in points))
 
 
-def threads(rounds):
+def exact_pass(args, threads):
+    """Wall seconds of the exact pass."""
+    command = [ROOT / "target/release/certify", *map(str, args), "--times", "--threads", str(threads)]
+    found = subprocess.run(command, capture_output=True, text=True)
+    return float(re.search(r"^exact pass +([\d.]+) s", found.stdout + found.stderr, re.M)[1])
+
+
+def threads(where, rounds, nets):
     model = ROOT / "models/digits_cnn.onnx"
     args = [model, "--inputs", model.with_suffix("").with_suffix(".inputs.npz")]
+    print("One thread / two")
     r = ratios(rounds, lambda: certificate(args, 1)[1], lambda: certificate(args, 2)[1])
-    print("One thread / two, whole certificate")
-    line("digits_cnn, batch 32", r, "s")
+    line("digits_cnn, batch 32, certificate", r, "s")
+    out = nets / "batch1"
+    subprocess.run([where, ROOT / "benches/models.py", out, "--net", "transformer", "--batch", "1"], check=True)
+    args = [out / "transformer.onnx", "--inputs", out / "transformer.inputs.npz", "--chain", "off"]
+    r = ratios(rounds, lambda: exact_pass(args, 1), lambda: exact_pass(args, 2))
+    line("transformer, batch 1, exact pass", r, "s")
 
 
 def main():
@@ -194,7 +264,7 @@ def main():
         "exact": lambda: exact(where, args.rounds),
         "runtime": lambda: runtime(where, args.rounds, nets),
         "growth": lambda: growth(where, nets),
-        "threads": lambda: threads(args.rounds),
+        "threads": lambda: threads(where, args.rounds, nets),
     }
     for name, part in parts.items():
         if args.only in (None, name):
